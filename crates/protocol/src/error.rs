@@ -1,0 +1,72 @@
+//! Why a request was refused, and how to go on.
+
+use crate::ReplyTo;
+
+/// Why a request was refused. `Display` is the exact text reply, without CRLF.
+///
+/// Source: memcached 1.6.18, `proto_text.c`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// `stats cachedump` without its two numbers.
+    #[error("CLIENT_ERROR bad command line")]
+    BadCommandLine,
+    /// The data block did not end in CRLF where `<bytes>` said it would.
+    #[error("CLIENT_ERROR bad data chunk")]
+    BadDataChunk,
+    /// `delete` with something behind the key that it does not take.
+    #[error("CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]")]
+    BadDelete,
+    /// The amount of `incr` or `decr` is not a number.
+    #[error("CLIENT_ERROR invalid numeric delta argument")]
+    BadDelta,
+    /// The exptime is not a number.
+    #[error("CLIENT_ERROR invalid exptime argument")]
+    BadExptime,
+    /// A known command with a key too long or a number that is none; in binary, extras, key and
+    /// body that do not fit the opcode.
+    #[error("CLIENT_ERROR bad command line format")]
+    BadFormat,
+    /// `stats cachedump` of a slab class that cannot exist.
+    #[error("CLIENT_ERROR Illegal slab id")]
+    BadSlabClass,
+    /// `stats detail` with an unknown word.
+    #[error("CLIENT_ERROR usage: stats detail on|off|dump")]
+    BadStatsDetail,
+    /// The operator has forbidden `flush_all` (`-F`).
+    #[error("CLIENT_ERROR flush_all not allowed")]
+    FlushNotAllowed,
+    /// The peer does not speak the protocol (a line without end, HTTP, a bad magic byte): close
+    /// without a word.
+    #[error("not a memcached client")]
+    NotMemcached,
+    /// `shutdown`, which is off.
+    #[error("ERROR: shutdown not enabled")]
+    ShutdownNotEnabled,
+    /// The item would be larger than [`crate::Limits::item_len_max`].
+    #[error("SERVER_ERROR object too large for cache")]
+    TooLarge,
+    /// A command name or opcode this node does not know, or a wrong number of tokens.
+    #[error("ERROR")]
+    UnknownCommand,
+    /// Statistics that this node does not have.
+    #[error("ERROR")]
+    UnknownStats,
+}
+
+/// A request that was refused: answer, drop the bytes, and go on or close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// The answer; give it to [`ReplyTo::error`].
+    pub error: ProtocolError,
+    /// Whom to answer, if at all (`noreply`).
+    pub reply_to: ReplyTo,
+    /// Bytes to drop from the front before parsing again: at least 1, and possibly more than
+    /// have arrived, so that a value too large is dropped as it arrives and never buffered.
+    pub consumed: usize,
+    /// Close the connection once the answer is out.
+    pub close: bool,
+    /// Delete this key before answering: a `set` that is too large must not leave the old value
+    /// to be read as if it were the new one.
+    pub delete: Option<&'a [u8]>,
+}

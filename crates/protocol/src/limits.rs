@@ -1,0 +1,41 @@
+//! What a client may ask for at most.
+
+/// Limits that the operator sets. The rest are constants of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest item in bytes as memcached counts it (`-I`): [`item_len`] may not exceed it.
+    pub item_len_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { item_len_max: 1024 * 1024 }
+    }
+}
+
+/// Size of an item in bytes as memcached counts it against `-I`.
+///
+/// Clients know this limit by experience (a little under 1 MiB), so its arithmetic is kept.
+/// Source: `item_size_ok` in memcached's `items.c`.
+pub fn item_len(key_len: usize, flags: u32, value_len: u64) -> u64 {
+    let flags_len = if flags == 0 { 0 } else { 4 };
+    value_len.saturating_add(ITEM_OVERHEAD_LEN).saturating_add(key_len as u64 + flags_len)
+}
+
+/// Longest key, in bytes.
+pub const KEY_LEN_MAX: usize = 250;
+
+/// A text line with more bytes than this and no end in sight is no memcached client.
+pub const LINE_LEN_MAX: usize = 2048;
+
+/// Longest line of a text get, whose number of keys memcached does not limit: about 4,000 keys
+/// of the longest kind. Longer ends the connection.
+pub const GET_LINE_LEN_MAX: usize = 1024 * 1024;
+
+/// Longest body of a binary request. Longer is taken for garbage and ends the connection
+/// (memcached since 1.6.45; 1.6.18 loses step instead).
+pub const BINARY_BODY_LEN_MAX: u32 = 1024 * 1024 * 1024;
+
+/// Bytes of an item that are neither key, flags nor value: header 48, cas unique 8, the key's
+/// terminator 1, the value's CRLF 2.
+pub const ITEM_OVERHEAD_LEN: u64 = 59;

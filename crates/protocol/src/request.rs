@@ -1,0 +1,204 @@
+//! What a client asks for, in one tree for both dialects.
+
+use crate::words::Words;
+
+/// One request, borrowed from the bytes it was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// `incr`, `decr`.
+    Arithmetic {
+        /// Up or down.
+        direction: Direction,
+        /// The item's key.
+        key: &'a [u8],
+        /// By how much.
+        delta: u64,
+        /// Creates a missing item (binary only); `None`: a missing item is not found.
+        initial: Option<Initial>,
+        /// Only if the item still has this cas unique (binary only).
+        cas: Option<u64>,
+    },
+    /// `delete`.
+    Delete {
+        /// The item's key.
+        key: &'a [u8],
+        /// Only if the item still has this cas unique (binary only).
+        cas: Option<u64>,
+    },
+    /// `flush_all`.
+    FlushAll {
+        /// When; the number on the wire as in [`Request::Store`], but 0 and below mean now.
+        exptime: i64,
+    },
+    /// `get`, `gets`.
+    Get {
+        /// One or more.
+        keys: Keys<'a>,
+    },
+    /// `gat`, `gats`: sets a new exptime and reads.
+    GetAndTouch {
+        /// The new exptime, as in [`Request::Store`].
+        exptime: i64,
+        /// None or more: `gat 10` without a key is served.
+        keys: Keys<'a>,
+    },
+    /// Binary only: answer once everything before it has been answered.
+    Noop,
+    /// Close the connection after what came before, and this ([`crate::ReplyTo::done`]: an
+    /// answer for QUIT, silence for QUITQ and a text `quit`), have been answered.
+    Quit,
+    /// `stats`.
+    Stats {
+        /// Which of them.
+        topic: StatsTopic<'a>,
+    },
+    /// `set`, `add`, `replace`, `append`, `prepend`, `cas`.
+    Store {
+        /// Under which condition. `Set` for every request that carries a cas unique: memcached
+        /// treats binary ADD and REPLACE with one as a plain compare-and-swap.
+        mode: StoreMode,
+        /// The item's key.
+        key: &'a [u8],
+        /// The client's opaque number.
+        flags: u32,
+        /// The number on the wire, in seconds: 0 never, below 0 already gone, up to 30 days
+        /// relative, above absolute. Text: an i32 (larger numbers wrap, as in memcached).
+        /// Binary: a u32.
+        exptime: i64,
+        /// The item's value, without the data block's CRLF.
+        value: &'a [u8],
+        /// Only if the item still has this cas unique. `Some(0)` never matches.
+        cas: Option<u64>,
+    },
+    /// `touch`.
+    Touch {
+        /// The item's key.
+        key: &'a [u8],
+        /// The new exptime, as in [`Request::Store`].
+        exptime: i64,
+    },
+    /// `verbosity`.
+    Verbosity {
+        /// The level asked for; memcached knows 0 to 2 and takes larger ones for 2.
+        level: u32,
+    },
+    /// `version`.
+    Version,
+}
+
+/// Under which condition a value is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreMode {
+    /// Only if the key is not there.
+    Add,
+    /// Behind the value that is there; flags and exptime of the request are ignored.
+    Append,
+    /// In front of the value that is there; flags and exptime of the request are ignored.
+    Prepend,
+    /// Only if the key is there.
+    Replace,
+    /// Whether the key is there or not.
+    Set,
+}
+
+/// Up or down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// `decr`: stops at 0.
+    Decrement,
+    /// `incr`: wraps at 2^64.
+    Increment,
+}
+
+/// What arithmetic makes of a missing item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Initial {
+    /// Its first value; the delta is not applied to it.
+    pub value: u64,
+    /// Its exptime, as in [`Request::Store`].
+    pub exptime: i64,
+}
+
+/// Which statistics are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatsTopic<'a> {
+    /// `stats cachedump`: keys of a slab class, at most `limit` of them, 0 for no limit.
+    CacheDump {
+        /// Slab class, 0 to 63.
+        class: u32,
+        /// Number of keys, 0 for no limit.
+        limit: u32,
+    },
+    /// `stats conns`.
+    Conns,
+    /// `stats detail`.
+    Detail(StatsDetail),
+    /// `stats` alone.
+    General,
+    /// `stats items`.
+    Items,
+    /// Any other word, which memcached does not know ([`crate::ProtocolError::UnknownStats`]).
+    Other(&'a [u8]),
+    /// `stats reset`: answered by [`crate::ReplyTo::stats_reset`].
+    Reset,
+    /// `stats settings`.
+    Settings,
+    /// `stats sizes`.
+    Sizes,
+    /// `stats slabs`.
+    Slabs,
+}
+
+impl<'a> StatsTopic<'a> {
+    /// The topics that both dialects find by their exact name.
+    pub(crate) fn named(name: &'a [u8]) -> Self {
+        match name {
+            b"items" => Self::Items,
+            b"sizes" => Self::Sizes,
+            b"slabs" => Self::Slabs,
+            name => Self::Other(name),
+        }
+    }
+}
+
+/// What `stats detail` is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatsDetail {
+    /// Show the counters per key prefix.
+    Dump,
+    /// Stop counting.
+    Off,
+    /// Start counting.
+    On,
+}
+
+/// The keys of a get: an iterator over the line itself, none of them longer than
+/// [`crate::KEY_LEN_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys<'a> {
+    words: Words<'a>,
+    /// Text keys end at a space; a binary key may contain some.
+    spaced: bool,
+}
+
+impl<'a> Keys<'a> {
+    /// The one key of a binary request.
+    pub(crate) fn one(key: &'a [u8]) -> Self {
+        Self { words: Words::new(key), spaced: false }
+    }
+
+    /// The rest of a text line.
+    pub(crate) fn words(words: Words<'a>) -> Self {
+        Self { words, spaced: true }
+    }
+}
+
+impl<'a> Iterator for Keys<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.spaced { self.words.next() } else { self.words.take_rest() }
+    }
+}
