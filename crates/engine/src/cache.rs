@@ -1,0 +1,376 @@
+//! What the commands do to the items.
+
+mod memory;
+
+use crate::ids::log_position;
+use crate::item::{Data, Deadline};
+use crate::outcome::mix;
+use crate::shared::{Times, hash};
+use crate::store::{Found, Store, Version};
+use crate::{
+    CasUnique, Command, Direction, Expiry, Initial, Item, LogIndex, Outcome, Settings, StoreMode,
+    UnixMillis, number,
+};
+
+/// The items, the times and limits they live under, and what has been counted.
+///
+/// All of it is replicated; `draining` and `buffer` only save work.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    pub(crate) store: Store,
+    pub(crate) times: Times,
+    pub(crate) settings: Settings,
+    pub(crate) counters: Counters,
+    /// False once the oldest item is known not to have been flushed.
+    draining: bool,
+    buffer: Vec<u8>,
+}
+
+/// Counted through the log, and so equal on every replica.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) total_items: u64,
+    pub(crate) evicted_unexpired: u64,
+    pub(crate) reclaimed: u64,
+    pub(crate) flushed: u64,
+    pub(crate) out_of_memory: u64,
+    pub(crate) flushes: u64,
+}
+
+impl Counters {
+    pub(crate) fn words(&self) -> [u64; 6] {
+        [
+            self.total_items,
+            self.evicted_unexpired,
+            self.reclaimed,
+            self.flushed,
+            self.out_of_memory,
+            self.flushes,
+        ]
+    }
+}
+
+/// A `Store` command without its mode and key.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    flags: u32,
+    expiry: Expiry,
+    value: &'a [u8],
+    cas: Option<CasUnique>,
+}
+
+impl Cache {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            times: Times::default(),
+            settings: Settings::default(),
+            counters: Counters::default(),
+            draining: true,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Moves cluster time to the entry's stamp, executes a flush that is due, and takes back a
+    /// bounded number of dead items.
+    pub(crate) fn advance(&mut self, index: LogIndex, stamped_at: UnixMillis, commands: u32) {
+        self.times.now = self.times.now.max(stamped_at);
+        if self.times.flush_at.passed(self.times.now) {
+            self.times.watermark = CasUnique(log_position(index, 0));
+            self.times.flush_at = Deadline::NEVER;
+            self.draining = true;
+        }
+        self.store.shared.set_times(&self.times);
+        self.reclaim(RECLAIM_MIN + RECLAIM_PER_COMMAND * commands);
+    }
+
+    /// Executes one command; `position` is the version of whatever it writes.
+    pub(crate) fn execute(&mut self, command: &Command<'_>, position: CasUnique) -> Outcome {
+        match *command {
+            Command::Store { mode, key, flags, expiry, value, cas } => {
+                let wanted = Wanted { flags, expiry, value, cas };
+                match mode {
+                    StoreMode::Append | StoreMode::Prepend => {
+                        self.concatenate(mode, key, &wanted, position)
+                    }
+                    StoreMode::Set | StoreMode::Add | StoreMode::Replace => {
+                        self.set(mode, key, &wanted, position)
+                    }
+                }
+            }
+            Command::Delete { key, cas } => match self.matching(key, cas) {
+                Err(refusal) => refusal,
+                Ok(found) => {
+                    self.store.remove(found.hash, found.node);
+                    Outcome::Deleted
+                }
+            },
+            Command::Arithmetic { direction, key, delta, initial, cas } => {
+                match (self.matching(key, cas), initial) {
+                    (Ok(found), _) => self.count(direction, delta, &found, position),
+                    (Err(Outcome::NotFound), Some(initial)) if cas.is_none() => {
+                        self.count_from(key, initial, position)
+                    }
+                    (Err(refusal), _) => refusal,
+                }
+            }
+            Command::Touch { key, expiry } => match self.matching(key, None) {
+                Err(refusal) => refusal,
+                Ok(found) => {
+                    self.touch(&found, expiry, position);
+                    Outcome::Touched { flags: found.flags, cas: found.cas }
+                }
+            },
+            Command::GetAndTouch { key, expiry } => self.get_and_touch(key, expiry, position),
+            Command::FlushAll { after_ms } => {
+                self.flush_all(after_ms, position);
+                Outcome::Done
+            }
+            Command::Configure(settings) => {
+                self.configure(settings);
+                Outcome::Done
+            }
+            Command::Tick => Outcome::Done,
+        }
+    }
+
+    /// The digest of items, times, settings and counters.
+    pub(crate) fn digest(&self) -> u64 {
+        let totals = self.store.totals();
+        let Times { now, watermark, flush_at } = self.times;
+        let Settings { memory_limit, evict, item_len_max } = self.settings;
+        // Not the bytes: they follow from the items, and an old snapshot must stay readable when
+        // the overhead is measured again.
+        let sums = mix([totals.digest, totals.items, 0, now.0]);
+        let limits = mix([memory_limit, u64::from(evict), item_len_max, watermark.0]);
+        let [a, b, c, d, e, f] = self.counters.words();
+        mix([sums, limits, flush_at.0, mix([mix([a, b, c, d]), e, f, 0])])
+    }
+
+    /// `set`, `add`, `replace` and `cas`.
+    fn set(
+        &mut self,
+        mode: StoreMode,
+        key: &[u8],
+        wanted: &Wanted<'_>,
+        position: CasUnique,
+    ) -> Outcome {
+        let &Wanted { flags, expiry, value, cas } = wanted;
+        // Whoever asked for the new value must not find the old one (memcached: "avoid stale data
+        // persisting in cache because we failed alloc").
+        let drops_old = mode == StoreMode::Set && cas.is_none();
+        if self.too_large(key, value.len(), flags) {
+            if drops_old && let Some(old) = self.live(key) {
+                self.store.remove(old.hash, old.node);
+            }
+            return Outcome::TooLarge;
+        }
+        let old = match cas {
+            None => self.live(key),
+            Some(_) => match self.matching(key, cas) {
+                Err(refusal) => return refusal,
+                Ok(old) => Some(old),
+            },
+        };
+        match (mode, &old) {
+            (StoreMode::Add, Some(old)) if cas.is_none() => {
+                // A lock that many try to take is in use: memcached promotes it as well.
+                self.store.touch(old, old.deadline, position.0);
+                return Outcome::NotStored;
+            }
+            (StoreMode::Replace, None) => return Outcome::NotStored,
+            _ => {}
+        }
+        let Some(deadline) = self.deadline(expiry) else {
+            old.iter().for_each(|old| self.store.remove(old.hash, old.node));
+            self.counters.total_items += 1;
+            return Outcome::Stored(position);
+        };
+        if self.write(key, [value, &[]], flags, deadline, old.as_ref(), position) {
+            return Outcome::Stored(position);
+        }
+        if drops_old {
+            old.iter().for_each(|old| self.store.remove(old.hash, old.node));
+        }
+        Outcome::OutOfMemory
+    }
+
+    /// `append` and `prepend`: the item keeps its flags and its deadline.
+    fn concatenate(
+        &mut self,
+        mode: StoreMode,
+        key: &[u8],
+        wanted: &Wanted<'_>,
+        position: CasUnique,
+    ) -> Outcome {
+        if self.too_large(key, wanted.value.len(), wanted.flags) {
+            return Outcome::TooLarge;
+        }
+        let Some(old) = self.live(key) else { return Outcome::NotStored };
+        if wanted.cas.is_some_and(|cas| cas != old.cas) {
+            return Outcome::Exists;
+        }
+        let Some(slot) = self.store.slot(&old) else { return Outcome::NotStored };
+        let old_value = slot.data.value();
+        if self.too_large(key, old_value.len() + wanted.value.len(), old.flags) {
+            return Outcome::NotStored;
+        }
+        let before = mode == StoreMode::Prepend;
+        let value = if before { [wanted.value, old_value] } else { [old_value, wanted.value] };
+        if self.write(key, value, old.flags, old.deadline, Some(&old), position) {
+            Outcome::Stored(position)
+        } else {
+            Outcome::OutOfMemory
+        }
+    }
+
+    /// `incr` and `decr` of an item that is there.
+    fn count(
+        &mut self,
+        direction: Direction,
+        delta: u64,
+        found: &Found,
+        position: CasUnique,
+    ) -> Outcome {
+        let Some(slot) = self.store.slot(found) else { return Outcome::NotFound };
+        let Some(old) = number::parse(slot.data.value()) else { return Outcome::NonNumeric };
+        let value = match direction {
+            Direction::Increment => old.wrapping_add(delta),
+            Direction::Decrement => old.saturating_sub(delta),
+        };
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(value).as_bytes();
+        if digits.len() <= slot.data.value().len() {
+            // Gives up its hold, so that the value can be written in place.
+            drop(slot);
+            self.store.rewrite(found, position, &mut self.buffer, |value| {
+                value.fill(b' ');
+                value.iter_mut().zip(digits).for_each(|(space, digit)| *space = *digit);
+            });
+            self.counters.total_items += 1;
+            return Outcome::Number { value, cas: position };
+        }
+        let (key, text) = (slot.data.key(), [digits, &[]]);
+        if self.write(key, text, found.flags, found.deadline, Some(found), position) {
+            Outcome::Number { value, cas: position }
+        } else {
+            Outcome::OutOfMemory
+        }
+    }
+
+    /// `incr` and `decr` of an item that is not there.
+    fn count_from(&mut self, key: &[u8], initial: Initial, position: CasUnique) -> Outcome {
+        let Initial { value, expiry } = initial;
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(value).as_bytes();
+        if self.too_large(key, digits.len(), 0) {
+            return Outcome::TooLarge;
+        }
+        if let Some(deadline) = self.deadline(expiry)
+            && !self.write(key, [digits, &[]], 0, deadline, None, position)
+        {
+            return Outcome::OutOfMemory;
+        }
+        Outcome::Number { value, cas: position }
+    }
+
+    fn get_and_touch(&mut self, key: &[u8], expiry: Expiry, position: CasUnique) -> Outcome {
+        let Some(found) = self.live(key) else { return Outcome::NotFound };
+        let Some(slot) = self.store.slot(&found) else { return Outcome::NotFound };
+        // What is gone at once is shown as it was, with a deadline of now.
+        let deadline = self.touch(&found, expiry, position).unwrap_or(Deadline(self.times.now.0));
+        Outcome::Value(Item { deadline, ..slot.item() })
+    }
+
+    fn touch(&mut self, found: &Found, expiry: Expiry, position: CasUnique) -> Option<Deadline> {
+        let deadline = self.deadline(expiry);
+        match deadline {
+            None => self.store.remove(found.hash, found.node),
+            Some(deadline) => self.store.touch(found, deadline, position.0),
+        }
+        deadline
+    }
+
+    fn flush_all(&mut self, after_ms: u64, position: CasUnique) {
+        self.counters.flushes += 1;
+        let at = self.times.now.0.saturating_add(after_ms);
+        if after_ms == 0 {
+            self.times.watermark = position;
+            self.times.flush_at = Deadline::NEVER;
+            self.draining = true;
+        } else {
+            // So far in the future that it stands for never: nothing is pending then.
+            self.times.flush_at = Deadline(at);
+        }
+        self.store.shared.set_times(&self.times);
+    }
+
+    /// The live item under `key`; a dead one is taken back on the way.
+    fn live(&mut self, key: &[u8]) -> Option<Found> {
+        let found = self.store.find(hash(key), key)?;
+        if self.times.live(found.cas, found.deadline, self.times.now) {
+            return Some(found);
+        }
+        self.take_back(&found);
+        None
+    }
+
+    /// The live item under `key` if it is of the version asked for, or the answer otherwise.
+    fn matching(&mut self, key: &[u8], cas: Option<CasUnique>) -> Result<Found, Outcome> {
+        let found = self.live(key).ok_or(Outcome::NotFound)?;
+        if cas.is_some_and(|cas| cas != found.cas) { Err(Outcome::Exists) } else { Ok(found) }
+    }
+
+    /// The deadline asked for; `None` if that is not after cluster time.
+    fn deadline(&self, expiry: Expiry) -> Option<Deadline> {
+        let now = self.times.now.0;
+        let at = match expiry {
+            Expiry::Never => return Some(Deadline::NEVER),
+            Expiry::Now => return None,
+            Expiry::AfterMillis(after) => now.saturating_add(after),
+            Expiry::At(UnixMillis(at)) => at,
+        };
+        // The largest number stands for never, and nobody asked for that.
+        (now < at).then_some(Deadline(at.min(Deadline::NEVER.0 - 1)))
+    }
+
+    /// Stores a version in place of `old`; false, and nothing changed, if there is no room.
+    fn write(
+        &mut self,
+        key: &[u8],
+        value: [&[u8]; 2],
+        flags: u32,
+        deadline: Deadline,
+        old: Option<&Found>,
+        position: CasUnique,
+    ) -> bool {
+        let value_len = value.iter().map(|piece| piece.len()).sum::<usize>();
+        if !self.make_room(old, (key.len() + value_len) as u64) {
+            self.counters.out_of_memory += 1;
+            return false;
+        }
+        let data = Data::new(&mut self.buffer, key, value);
+        let version = Version { data, flags, deadline, cas: position, order: position.0 };
+        match old {
+            None => self.store.insert(hash(key), version),
+            Some(old) => self.store.replace(old, version),
+        }
+        self.counters.total_items += 1;
+        true
+    }
+
+    /// Whether the item would exceed `-I`, by memcached's own sum.
+    fn too_large(&self, key: &[u8], value_len: usize, flags: u32) -> bool {
+        let flags_len = if flags == 0 { 0 } else { 4 };
+        let item_len = MEMCACHED_HEADER_LEN + key.len() + 1 + value_len + 2 + flags_len;
+        self.settings.item_len_max < item_len as u64
+    }
+}
+
+/// memcached's `sizeof(item)` and its CAS field.
+const MEMCACHED_HEADER_LEN: usize = 48 + 8;
+
+/// Dead items taken back per entry. Twice as many per command as a command can add, so that the
+/// dead never pile up behind a steady load.
+const RECLAIM_MIN: u32 = 64;
+const RECLAIM_PER_COMMAND: u32 = 2;

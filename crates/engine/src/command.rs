@@ -1,0 +1,131 @@
+//! The replicated operations, as a client asked for them.
+
+use crate::{CasUnique, UnixMillis};
+
+/// One replicated operation; borrows from the caller's buffer and is encoded straight into a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command<'a> {
+    /// `set`, `add`, `replace`, `append`, `prepend` and `cas`.
+    Store {
+        /// What must be true of the old item, and what becomes of its value.
+        mode: StoreMode,
+        /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+        key: &'a [u8],
+        /// The client's; ignored by `Append` and `Prepend`.
+        flags: u32,
+        /// Ignored by `Append` and `Prepend`.
+        expiry: Expiry,
+        /// At most `u32::MAX` bytes.
+        value: &'a [u8],
+        /// `Some`: store only over this version (`Set`, `Add` and `Replace` then all mean `cas`).
+        cas: Option<CasUnique>,
+    },
+    /// `delete`.
+    Delete {
+        /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+        key: &'a [u8],
+        /// `Some`: delete only this version.
+        cas: Option<CasUnique>,
+    },
+    /// `incr` and `decr`.
+    Arithmetic {
+        /// Up wraps at 64 bits, down stops at 0.
+        direction: Direction,
+        /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+        key: &'a [u8],
+        /// How far.
+        delta: u64,
+        /// What to store when there is no item; `None` answers [`Outcome::NotFound`](crate::Outcome).
+        initial: Option<Initial>,
+        /// `Some`: change only this version.
+        cas: Option<CasUnique>,
+    },
+    /// `touch`.
+    Touch {
+        /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+        key: &'a [u8],
+        /// Replaces the item's deadline.
+        expiry: Expiry,
+    },
+    /// `gat` and `gats`.
+    GetAndTouch {
+        /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+        key: &'a [u8],
+        /// Replaces the item's deadline.
+        expiry: Expiry,
+    },
+    /// `flush_all`: replaces a flush that is still pending.
+    FlushAll {
+        /// Milliseconds after the entry's stamp; 0 is now.
+        after_ms: u64,
+    },
+    /// The leader's `-m`, `-M` and `-I` become cluster state.
+    Configure(Settings),
+    /// Carries time only.
+    Tick,
+}
+
+/// When an item ends, as the client asked; becomes a deadline with the entry's stamp at apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The item has no deadline.
+    Never,
+    /// Already gone: a negative exptime.
+    Now,
+    /// This many milliseconds after the cluster time of the entry.
+    AfterMillis(u64),
+    /// An absolute time; already gone if it is not after the cluster time of the entry.
+    At(UnixMillis),
+}
+
+/// What a `Store` asks of the old item and does with its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Whatever was there.
+    Set,
+    /// Only if nothing is there.
+    Add,
+    /// Only if something is there.
+    Replace,
+    /// Behind the value that is there; keeps its flags and deadline.
+    Append,
+    /// Before the value that is there; keeps its flags and deadline.
+    Prepend,
+}
+
+/// Which way an `Arithmetic` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Adds, wrapping at 64 bits.
+    Increment,
+    /// Subtracts, stopping at 0.
+    Decrement,
+}
+
+/// What an `Arithmetic` stores when it finds no item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Initial {
+    /// Stored as decimal text, with flags 0; also the answer.
+    pub value: u64,
+    /// When the new item ends.
+    pub expiry: Expiry,
+}
+
+/// Limits that decide outcomes, and so must be the same on every replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Accounted bytes of all items together; see [`ITEM_OVERHEAD`](crate::ITEM_OVERHEAD).
+    pub memory_limit: u64,
+    /// Whether a full memory evicts the oldest items; otherwise it refuses to store.
+    pub evict: bool,
+    /// Largest item, in bytes as memcached counts them: header, key, flags and value.
+    pub item_len_max: u64,
+}
+
+impl Default for Settings {
+    /// memcached's defaults: `-m 64`, evicting, `-I 1m`.
+    fn default() -> Self {
+        Self { memory_limit: 64 << 20, evict: true, item_len_max: 1 << 20 }
+    }
+}

@@ -1,0 +1,328 @@
+//! The dumb model: the same semantics in one map, without segments, queues or reclaiming, and the
+//! histories that compare it with the engine.
+//!
+//! What is dead is dropped at once here, and memory is the sum over what is alive: the engine must
+//! give the same answers although it takes its time.
+
+use std::collections::BTreeMap;
+
+use crate::item::{Data, Deadline, ITEM_OVERHEAD};
+use crate::{
+    CasUnique, Command, Direction, Expiry, Initial, Item, Origin, Outcome, Settings, StoreMode,
+    number,
+};
+
+mod history;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    pub(crate) now: u64,
+    flush_at: Option<u64>,
+    pub(crate) settings: Settings,
+    items: BTreeMap<Vec<u8>, ModelItem>,
+    pub(crate) evicted: u64,
+    origins: BTreeMap<Origin, ModelOrigin>,
+}
+
+#[derive(Debug, Clone)]
+struct ModelItem {
+    value: Vec<u8>,
+    flags: u32,
+    deadline: Option<u64>,
+    cas: u64,
+    order: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ModelOrigin {
+    last_seq: u64,
+    seen: u64,
+    kept: BTreeMap<u64, Vec<Outcome>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ModelApplied {
+    Outcomes(Vec<Outcome>),
+    Gap(u64),
+    Forgotten,
+}
+
+/// Who sends a batch, its number, and what it acknowledges.
+pub(crate) type Header = (Origin, u64, u64);
+
+impl Model {
+    pub(crate) fn apply(
+        &mut self,
+        index: u64,
+        stamp: u64,
+        (origin, seq, acked): Header,
+        commands: &[Command<'_>],
+    ) -> ModelApplied {
+        let before = self.now;
+        self.now = self.now.max(stamp);
+        let now = self.now;
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush_at = None;
+            self.items.clear();
+        }
+        self.items.retain(|_, item| item.deadline.is_none_or(|deadline| now < deadline));
+        if let Some(state) = self.origins.get_mut(&origin) {
+            state.seen = now;
+            state.kept.retain(|seq, _| acked < *seq);
+        }
+        if before / 60_000 != now / 60_000 {
+            self.origins.retain(|_, state| now < state.seen + 600_000);
+        }
+        let last_seq = self.origins.get(&origin).map_or(0, |state| state.last_seq);
+        if last_seq + 1 < seq {
+            return ModelApplied::Gap(last_seq + 1);
+        }
+        if seq <= last_seq {
+            let known = self.origins[&origin].kept.get(&seq);
+            return known.map_or(ModelApplied::Forgotten, |o| ModelApplied::Outcomes(o.clone()));
+        }
+        let positions = (index << 12)..;
+        let outcomes = commands.iter().zip(positions).map(|(c, at)| self.execute(c, at));
+        let outcomes = outcomes.collect::<Vec<_>>();
+        let state = self.origins.entry(origin).or_default();
+        (state.last_seq, state.seen) = (seq, now);
+        state.kept.insert(seq, outcomes.clone());
+        ModelApplied::Outcomes(outcomes)
+    }
+
+    pub(crate) fn get(&self, key: &[u8], at: u64) -> Option<Item> {
+        let at = at.max(self.now);
+        let gone = |time: Option<u64>| time.is_some_and(|time| time <= at);
+        let item = self.items.get(key).filter(|item| !gone(item.deadline))?;
+        (!gone(self.flush_at)).then(|| item.item(key))
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.items.iter().map(|(key, item)| cost(key, &item.value)).sum()
+    }
+
+    fn execute(&mut self, command: &Command<'_>, at: u64) -> Outcome {
+        match *command {
+            Command::Store { mode, key, flags, expiry, value, cas } => {
+                self.store(mode, key, flags, expiry, value, cas, at)
+            }
+            Command::Delete { key, cas } => match self.check(key, cas) {
+                Some(refusal) => refusal,
+                None => {
+                    self.items.remove(key);
+                    Outcome::Deleted
+                }
+            },
+            Command::Arithmetic { direction, key, delta, initial, cas } => {
+                self.arithmetic(direction, key, delta, initial, cas, at)
+            }
+            Command::Touch { key, expiry } => match self.touch(key, expiry, at) {
+                None => Outcome::NotFound,
+                Some(item) => Outcome::Touched { flags: item.flags, cas: item.cas },
+            },
+            Command::GetAndTouch { key, expiry } => {
+                self.touch(key, expiry, at).map_or(Outcome::NotFound, Outcome::Value)
+            }
+            Command::FlushAll { after_ms: 0 } => {
+                self.flush_at = None;
+                self.items.clear();
+                Outcome::Done
+            }
+            Command::FlushAll { after_ms } => {
+                self.flush_at = Some(self.now + after_ms);
+                Outcome::Done
+            }
+            Command::Configure(settings) => {
+                self.settings = settings;
+                while settings.evict && settings.memory_limit < self.bytes() {
+                    self.evict(b"");
+                }
+                Outcome::Done
+            }
+            Command::Tick => Outcome::Done,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command")]
+    fn store(
+        &mut self,
+        mode: StoreMode,
+        key: &[u8],
+        flags: u32,
+        expiry: Expiry,
+        value: &[u8],
+        cas: Option<CasUnique>,
+        at: u64,
+    ) -> Outcome {
+        let joins = matches!(mode, StoreMode::Append | StoreMode::Prepend);
+        let plain_set = mode == StoreMode::Set && cas.is_none();
+        if self.too_large(key, value.len(), flags) {
+            if plain_set {
+                self.items.remove(key);
+            }
+            return Outcome::TooLarge;
+        }
+        if let Some(refusal) = cas.and_then(|_| self.check(key, cas)) {
+            return if joins && refusal == Outcome::NotFound {
+                Outcome::NotStored
+            } else {
+                refusal
+            };
+        }
+        let old = self.items.get(key).cloned();
+        match (&old, mode) {
+            (Some(_), StoreMode::Add) if cas.is_none() => {
+                self.items.get_mut(key).unwrap().order = at;
+                return Outcome::NotStored;
+            }
+            (None, StoreMode::Replace | StoreMode::Append | StoreMode::Prepend) => {
+                return Outcome::NotStored;
+            }
+            _ => {}
+        }
+        let mut new =
+            ModelItem { value: value.to_vec(), flags, deadline: None, cas: at, order: at };
+        if let Some(old) = old.filter(|_| joins) {
+            (new.flags, new.deadline) = (old.flags, old.deadline);
+            let pair = [old.value.as_slice(), value];
+            let [a, b] = if mode == StoreMode::Append { pair } else { [value, &old.value] };
+            new.value = [a, b].concat();
+            if self.too_large(key, new.value.len(), new.flags) {
+                return Outcome::NotStored;
+            }
+        } else {
+            match self.deadline(expiry) {
+                Ok(deadline) => new.deadline = deadline,
+                Err(()) => {
+                    self.items.remove(key);
+                    return Outcome::Stored(CasUnique(at));
+                }
+            }
+        }
+        if self.put(key, new) {
+            return Outcome::Stored(CasUnique(at));
+        }
+        if plain_set {
+            self.items.remove(key);
+        }
+        Outcome::OutOfMemory
+    }
+
+    fn arithmetic(
+        &mut self,
+        direction: Direction,
+        key: &[u8],
+        delta: u64,
+        initial: Option<Initial>,
+        cas: Option<CasUnique>,
+        at: u64,
+    ) -> Outcome {
+        let (order, now_cas) = (at, CasUnique(at));
+        match (self.check(key, cas), initial) {
+            (Some(Outcome::NotFound), Some(Initial { value, expiry })) if cas.is_none() => {
+                let text = value.to_string().into_bytes();
+                if self.too_large(key, text.len(), 0) {
+                    return Outcome::TooLarge;
+                }
+                if let Ok(deadline) = self.deadline(expiry) {
+                    let item = ModelItem { value: text, flags: 0, deadline, cas: at, order };
+                    if !self.put(key, item) {
+                        return Outcome::OutOfMemory;
+                    }
+                }
+                return Outcome::Number { value, cas: now_cas };
+            }
+            (Some(refusal), _) => return refusal,
+            (None, _) => {}
+        }
+        let old = self.items[key].clone();
+        let Some(number) = number::parse(&old.value) else { return Outcome::NonNumeric };
+        let value = match direction {
+            Direction::Increment => number.wrapping_add(delta),
+            Direction::Decrement => number.saturating_sub(delta),
+        };
+        let text = format!("{value:<width$}", width = old.value.len()).into_bytes();
+        if self.put(key, ModelItem { value: text, cas: at, order, ..old }) {
+            Outcome::Number { value, cas: now_cas }
+        } else {
+            Outcome::OutOfMemory
+        }
+    }
+
+    fn touch(&mut self, key: &[u8], expiry: Expiry, at: u64) -> Option<Item> {
+        let deadline = self.deadline(expiry);
+        let item = self.items.get_mut(key)?;
+        item.order = at;
+        item.deadline = deadline.unwrap_or(Some(self.now));
+        let shown = item.item(key);
+        if deadline.is_err() {
+            self.items.remove(key);
+        }
+        Some(shown)
+    }
+
+    fn check(&self, key: &[u8], cas: Option<CasUnique>) -> Option<Outcome> {
+        match self.items.get(key) {
+            None => Some(Outcome::NotFound),
+            Some(item) if cas.is_some_and(|cas| cas.0 != item.cas) => Some(Outcome::Exists),
+            Some(_) => None,
+        }
+    }
+
+    fn deadline(&self, expiry: Expiry) -> Result<Option<u64>, ()> {
+        match expiry {
+            Expiry::Never => Ok(None),
+            Expiry::Now | Expiry::AfterMillis(0) => Err(()),
+            Expiry::AfterMillis(after) => Ok(Some(self.now + after)),
+            Expiry::At(at) if at.0 <= self.now => Err(()),
+            Expiry::At(at) => Ok(Some(at.0)),
+        }
+    }
+
+    fn put(&mut self, key: &[u8], item: ModelItem) -> bool {
+        let wanted = cost(key, &item.value);
+        let limit = self.settings.memory_limit;
+        let old = |model: &Self| model.items.get(key).map_or(0, |old| cost(key, &old.value));
+        // What does not grow is not refused, even where a limit has been lowered.
+        if old(self) < wanted {
+            if limit < wanted {
+                return false;
+            }
+            while limit < self.bytes() - old(self) + wanted {
+                if !self.settings.evict {
+                    return false;
+                }
+                self.evict(key);
+            }
+        }
+        self.items.insert(key.to_vec(), item);
+        true
+    }
+
+    fn evict(&mut self, spared: &[u8]) {
+        let others = self.items.iter().filter(|(key, _)| *key != spared);
+        let oldest = others.min_by_key(|(_, item)| item.order).unwrap().0.clone();
+        self.items.remove(&oldest);
+        self.evicted += 1;
+    }
+
+    fn too_large(&self, key: &[u8], value_len: usize, flags: u32) -> bool {
+        let flags_len = if flags == 0 { 0 } else { 4 };
+        self.settings.item_len_max < (59 + key.len() + value_len + flags_len) as u64
+    }
+}
+
+impl ModelItem {
+    fn item(&self, key: &[u8]) -> Item {
+        Item {
+            data: Data::new(&mut Vec::new(), key, [&self.value, &[]]),
+            flags: self.flags,
+            deadline: self.deadline.map_or(Deadline::NEVER, Deadline),
+            cas: CasUnique(self.cas),
+        }
+    }
+}
+
+fn cost(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64 + ITEM_OVERHEAD
+}

@@ -1,0 +1,161 @@
+//! What the writer and its readers share: the items in segments, and the times they are judged by.
+//!
+//! # Order of loads and stores
+//!
+//! A reader loads the times first and looks the slot up afterwards, so that it never judges an old
+//! slot by a new time: an item touched in between would look expired. A flush stores the watermark
+//! before it clears the pending flush, and a reader loads them the other way round, so that it
+//! sees at least one of the two. An installed snapshot brings its slots first, then its times.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashTable;
+use parking_lot::{Mutex, RwLock};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::item::{Data, Deadline};
+use crate::outcome::mix;
+use crate::queue::NodeIndex;
+use crate::{CasUnique, EngineStats, Item, Settings, UnixMillis};
+
+/// Read by many threads, written by the state machine alone.
+pub(crate) struct Shared {
+    segments: Box<[RwLock<Arc<Segment>>]>,
+    now: AtomicU64,
+    watermark: AtomicU64,
+    flush_at: AtomicU64,
+    /// As of the last applied entry.
+    published: Mutex<(EngineStats, Settings)>,
+}
+
+/// One part of the key space. Behind an `Arc`: a frozen view keeps it, the writer then copies it
+/// before it writes.
+pub(crate) type Segment = HashTable<Slot>;
+
+/// One item, and what the writer needs to find its way back. 56 bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) data: Data,
+    pub(crate) deadline: Deadline,
+    pub(crate) cas: CasUnique,
+    /// Log position of the last write or touch: the place in the eviction order.
+    pub(crate) order: u64,
+    /// Hash of `data`, so that a touch need not read the value to renew the digest.
+    pub(crate) content: u64,
+    pub(crate) flags: u32,
+    pub(crate) node: NodeIndex,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("times", &self.times()).finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    pub(crate) fn item(&self) -> Item {
+        Item { data: self.data.clone(), flags: self.flags, deadline: self.deadline, cas: self.cas }
+    }
+
+    /// This item's share of the state's digest.
+    pub(crate) fn digest(&self) -> u64 {
+        let head = mix([self.content, self.cas.0, self.deadline.0, self.order]);
+        mix([head, u64::from(self.flags), 0, 0])
+    }
+}
+
+/// The times by which an item is live or dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Cluster time.
+    pub(crate) now: UnixMillis,
+    /// Every item with a smaller `cas_unique` has been flushed.
+    pub(crate) watermark: CasUnique,
+    /// A pending `flush_all`: from then on, nothing written before is there.
+    pub(crate) flush_at: Deadline,
+}
+
+impl Times {
+    /// Whether a reader at `at` sees an item of this version and deadline.
+    pub(crate) fn live(&self, cas: CasUnique, deadline: Deadline, at: UnixMillis) -> bool {
+        let at = at.max(self.now);
+        self.watermark <= cas && !deadline.passed(at) && !self.flush_at.passed(at)
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let (now, watermark) = (UnixMillis(0), CasUnique(0));
+        Self { now, watermark, flush_at: Deadline::NEVER }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        let times = Times::default();
+        Self {
+            segments: (0..SEGMENT_COUNT).map(|_| RwLock::default()).collect(),
+            now: AtomicU64::new(times.now.0),
+            watermark: AtomicU64::new(times.watermark.0),
+            flush_at: AtomicU64::new(times.flush_at.0),
+            published: Mutex::default(),
+        }
+    }
+
+    /// The item under `key` if a reader at `at` sees it.
+    pub(crate) fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
+        let hash = hash(key);
+        let times = self.times();
+        let segment = self.segment(hash).read();
+        let slot = segment.find(hash, |slot| slot.data.key() == key)?;
+        times.live(slot.cas, slot.deadline, at).then(|| slot.item())
+    }
+
+    /// See the module's doc for the order.
+    pub(crate) fn times(&self) -> Times {
+        let flush_at = Deadline(self.flush_at.load(Ordering::Acquire));
+        let watermark = CasUnique(self.watermark.load(Ordering::Acquire));
+        let now = UnixMillis(self.now.load(Ordering::Acquire));
+        Times { now, watermark, flush_at }
+    }
+
+    pub(crate) fn set_times(&self, times: &Times) {
+        self.now.store(times.now.0, Ordering::Release);
+        self.watermark.store(times.watermark.0, Ordering::Release);
+        self.flush_at.store(times.flush_at.0, Ordering::Release);
+    }
+
+    pub(crate) fn published(&self) -> (EngineStats, Settings) {
+        *self.published.lock()
+    }
+
+    pub(crate) fn publish(&self, stats: EngineStats, settings: Settings) {
+        *self.published.lock() = (stats, settings);
+    }
+
+    /// The segment that holds the keys of this hash.
+    #[expect(clippy::indexing_slicing, reason = "the mask keeps the index below the length")]
+    pub(crate) fn segment(&self, hash: u64) -> &RwLock<Arc<Segment>> {
+        &self.segments[(hash >> SEGMENT_SHIFT) as usize & (SEGMENT_COUNT - 1)]
+    }
+
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &RwLock<Arc<Segment>>> {
+        self.segments.iter()
+    }
+}
+
+/// Decides the segment and the place in it. Fixed: no seed, the same on every replica.
+pub(crate) fn hash(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// Enough that a reader seldom meets the writer, and that copying one under a frozen view is short.
+///
+/// The unit tests make thousands of caches with a few items each.
+const SEGMENT_COUNT: usize = if cfg!(test) { 16 } else { 4096 };
+
+/// hashbrown takes the top 7 bits for its tags and the low ones for the bucket: a segment chosen
+/// by either of them would hold keys that all look alike.
+const SEGMENT_SHIFT: u32 = 44;
