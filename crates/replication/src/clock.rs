@@ -1,0 +1,100 @@
+//! Cluster time: what the leader stamps, and what followers follow.
+//!
+//! It starts from the first leader's wall clock and then runs on monotonic clocks alone, so that a
+//! wall clock that jumps neither expires nor resurrects anything. The leader lets it drift towards
+//! its wall clock by at most `SLEW_MS_PER_S`.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use engine::UnixMillis;
+
+/// One node's idea of cluster time.
+#[derive(Debug)]
+pub(crate) struct ClusterClock {
+    started: Instant,
+    /// Cluster time minus the time since `started`, in milliseconds; `UNSET` before anybody said.
+    offset_ms: AtomicI64,
+}
+
+impl ClusterClock {
+    /// A clock that nobody has set yet.
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), offset_ms: AtomicI64::new(UNSET) }
+    }
+
+    /// Cluster time now; the wall clock's while nobody has set it.
+    pub(crate) fn now(&self) -> UnixMillis {
+        let offset = match self.offset_ms.load(Ordering::Relaxed) {
+            UNSET => wall_ms() - self.elapsed_ms(),
+            offset => offset,
+        };
+        UnixMillis(u64::try_from(self.elapsed_ms() + offset).unwrap_or(0))
+    }
+
+    /// Takes over the time that the leader has just said, forwards at once and backwards by at
+    /// most `SLEW_MS_PER_S`: a message may have been long on its way.
+    pub(crate) fn follow(&self, leader: UnixMillis) {
+        if leader.0 != 0 {
+            let leader = i64::try_from(leader.0).unwrap_or(i64::MAX);
+            let offset = leader - self.elapsed_ms();
+            let slowest = self.offset_ms.load(Ordering::Relaxed).saturating_sub(SLEW_MS_PER_S);
+            self.offset_ms.store(offset.max(slowest), Ordering::Relaxed);
+        }
+    }
+
+    /// Never behind an entry that was applied.
+    pub(crate) fn at_least(&self, applied: UnixMillis) {
+        if self.now() < applied || self.offset_ms.load(Ordering::Relaxed) == UNSET {
+            self.follow(applied.max(self.now()));
+        }
+    }
+
+    /// One step towards the wall clock; the leader calls it once a second.
+    pub(crate) fn slew(&self) {
+        let now = i64::try_from(self.now().0).unwrap_or(i64::MAX);
+        let step = (wall_ms() - now).clamp(-SLEW_MS_PER_S, SLEW_MS_PER_S);
+        self.follow(UnixMillis(u64::try_from(now + step).unwrap_or(0)));
+    }
+
+    fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+const UNSET: i64 = i64::MIN;
+
+/// A tenth of a percent: an hour of error takes six weeks, and no deadline moves visibly.
+const SLEW_MS_PER_S: i64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_leader_and_not_the_wall() {
+        let clock = ClusterClock::new();
+        clock.follow(UnixMillis(1_000_000));
+        let now = clock.now().0;
+        assert!((1_000_000..1_010_000).contains(&now), "{now}");
+        clock.at_least(UnixMillis(5_000_000));
+        assert!(clock.now().0 >= 5_000_000);
+        clock.at_least(UnixMillis(6_000));
+        assert!(clock.now().0 >= 5_000_000);
+    }
+
+    #[test]
+    fn slews_by_a_millisecond() {
+        let clock = ClusterClock::new();
+        clock.follow(UnixMillis(1_000_000));
+        let before = clock.now().0;
+        clock.slew();
+        let after = clock.now().0;
+        assert!(after > before && after < before + 1_000, "{before} {after}");
+    }
+}

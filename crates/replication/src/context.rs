@@ -1,0 +1,113 @@
+//! What all tasks of one node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::applied::Applied;
+use crate::barrier::Barrier;
+use crate::batcher::Batcher;
+use crate::clock::ClusterClock;
+use crate::contact::Contact;
+use crate::lease::Lease;
+use crate::peers::Peers;
+use crate::types::{Member, ReplicaId};
+
+/// Shared by reference; every field has its own synchronisation.
+pub(crate) struct Context {
+    /// This replica.
+    pub(crate) id: ReplicaId,
+    /// This node's name and addresses; its `cluster` is 0, see `cluster()`.
+    pub(crate) me: Member,
+    /// The program's version, for `status`.
+    pub(crate) version: String,
+    /// Wanted by this node's operator; the leader's are the cluster's.
+    pub(crate) settings: engine::Settings,
+    /// How this node reads its own copy.
+    pub(crate) reader: engine::Reader,
+    pub(crate) timing: Timing,
+    pub(crate) applied: Arc<Applied>,
+    pub(crate) barrier: Barrier,
+    pub(crate) batcher: Batcher,
+    pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) contact: Contact,
+    pub(crate) lease: Lease,
+    pub(crate) peers: Peers,
+    /// Whether this replica has caught up and answers clients.
+    pub(crate) serving: AtomicBool,
+    cluster: AtomicU64,
+}
+
+/// Periods, all on monotonic clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) heartbeat: Duration,
+    /// What a follower grants its leader: no vote before it has passed.
+    pub(crate) lease: Duration,
+    /// What an operation may take before its client gets an error.
+    pub(crate) budget: Duration,
+    /// How long without a quorum before new clients are turned away.
+    pub(crate) isolation_close: Duration,
+}
+
+impl Timing {
+    /// How long the leader itself trusts a confirmation: shorter than what was granted, so that
+    /// clocks may drift apart by two fifths within one lease.
+    pub(crate) fn read_lease(&self) -> Duration {
+        self.lease * 3 / 5
+    }
+}
+
+impl Context {
+    #[expect(clippy::too_many_arguments, reason = "called once, each argument is a different type")]
+    pub(crate) fn new(
+        id: ReplicaId,
+        me: Member,
+        version: String,
+        settings: engine::Settings,
+        reader: engine::Reader,
+        timing: Timing,
+        applied: Arc<Applied>,
+        clock: Arc<ClusterClock>,
+    ) -> Self {
+        Self {
+            id,
+            me,
+            version,
+            settings,
+            reader,
+            timing,
+            applied,
+            barrier: Barrier::default(),
+            batcher: Batcher::default(),
+            clock,
+            contact: Contact::new(),
+            lease: Lease::new(),
+            peers: Peers::default(),
+            serving: AtomicBool::new(false),
+            cluster: AtomicU64::new(0),
+        }
+    }
+
+    /// The cluster this node belongs to or waits for; 0: none.
+    pub(crate) fn cluster(&self) -> u64 {
+        self.cluster.load(Ordering::Acquire)
+    }
+
+    /// Enters `cluster` if this node is free, and says whether it is in it now.
+    pub(crate) fn enter(&self, cluster: u64) -> bool {
+        let entered =
+            self.cluster.compare_exchange(0, cluster, Ordering::AcqRel, Ordering::Acquire);
+        entered.is_ok() || entered == Err(cluster)
+    }
+
+    /// Leaves a cluster that never came to be.
+    pub(crate) fn leave(&self, cluster: u64) {
+        let _ = self.cluster.compare_exchange(cluster, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// This node as a member of its cluster.
+    pub(crate) fn member(&self) -> Member {
+        Member { cluster: self.cluster(), ..self.me.clone() }
+    }
+}

@@ -1,0 +1,195 @@
+//! What the leader does about members: takes new replicas in, replaces dead predecessors, moves
+//! leadership.
+//!
+//! A node without a data directory comes back under its old name and a new id. It is added as a
+//! learner, catches up, and takes its predecessor's vote in one membership change.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{ChangeMembers, Instant as _, ServerState};
+use tokio::time::{sleep, timeout};
+
+use crate::context::Context;
+use crate::error::MoveError;
+use crate::pb;
+use crate::peers::Traffic;
+use crate::types::{Member, Membership, Metrics, Raft, ReplicaId};
+
+/// Why a replica was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// Ask again.
+    Later,
+    /// Asking again will not help; says why.
+    Never(String),
+}
+
+/// Adds a replica as a learner, on the leader. Doing it twice is fine.
+pub(crate) async fn admit(
+    raft: &Raft,
+    context: &Context,
+    id: ReplicaId,
+    member: Member,
+) -> Result<u64, NotAdmitted> {
+    let cluster = context.cluster();
+    let membership = raft.metrics().borrow_watched().membership_config.membership().clone();
+    if membership.get_node(&id).is_some() {
+        return Ok(cluster);
+    }
+    let namesakes: Vec<_> =
+        membership.nodes().filter(|(_, other)| other.name == member.name).collect();
+    for (old, other) in &namesakes {
+        if other.peer != member.peer && is_alive(context, **old, other).await {
+            return Err(NotAdmitted::Never(format!(
+                "name `{}` is in use by a live node at {}",
+                other.name, other.peer
+            )));
+        }
+    }
+    // Learners of that name never got to vote; only voters must be replaced, not removed.
+    let voters: BTreeSet<_> = membership.voter_ids().collect();
+    let stale = namesakes.iter().map(|(old, _)| **old).filter(|old| !voters.contains(old));
+    let stale: BTreeSet<_> = stale.collect();
+    if !stale.is_empty() {
+        let change = raft.change_membership(ChangeMembers::RemoveNodes(stale), true);
+        change.await.map_err(|_| NotAdmitted::Later)?;
+    }
+    tracing::info!(name = member.name, id, "taking a new replica in as a learner");
+    let member = Member { cluster, ..member };
+    raft.add_learner(id, member, false).await.map_err(|_| NotAdmitted::Later)?;
+    Ok(cluster)
+}
+
+async fn is_alive(context: &Context, id: ReplicaId, member: &Member) -> bool {
+    let Ok(channel) = context.peers.channel(&member.peer, Traffic::Forward) else { return false };
+    let mut client = pb::cluster_client::ClusterClient::new(channel);
+    let request = pb::HelloRequest { name: context.me.name.clone(), id: context.id };
+    let hello = timeout(HELLO_TIMEOUT, client.hello(request)).await;
+    hello.is_ok_and(|reply| reply.is_ok_and(|reply| reply.into_inner().id == id))
+}
+
+/// One membership change that is due, if any: a caught-up learner takes the vote of its dead
+/// namesake, or gets one of its own.
+fn due_change(metrics: &Metrics) -> Option<BTreeSet<ReplicaId>> {
+    let membership = metrics.membership_config.membership();
+    let changing = membership.get_joint_config().len() != 1
+        || metrics.membership_config != metrics.committed_membership_config;
+    if changing {
+        return None;
+    }
+    let replication = metrics.replication.as_ref()?;
+    let last = metrics.last_log_index?;
+    let voters: BTreeSet<_> = membership.voter_ids().collect();
+    let caught_up = membership.learner_ids().find(|id| {
+        let matched = replication.get(id).copied().flatten();
+        matched.is_some_and(|matched| last.saturating_sub(matched.index) <= CAUGHT_UP_ENTRIES)
+    })?;
+    let name = &membership.get_node(&caught_up)?.name;
+    let predecessor = voters.iter().find(|id| is_named(membership, **id, name)).copied();
+    let mut voters = voters;
+    if let Some(predecessor) = predecessor {
+        voters.remove(&predecessor);
+    }
+    voters.insert(caught_up);
+    Some(voters)
+}
+
+fn is_named(membership: &Membership, id: ReplicaId, name: &str) -> bool {
+    membership.get_node(&id).is_some_and(|member| member.name == name)
+}
+
+/// Gives caught-up learners their vote, for as long as this node leads. Runs on every node.
+pub(crate) async fn promote_learners(raft: Raft) {
+    let mut server_metrics = raft.server_metrics();
+    loop {
+        let (leads, change, waiting) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let leads = metrics.state == ServerState::Leader;
+            let learners = metrics.membership_config.membership().learner_ids().count();
+            (leads, leads.then(|| due_change(&metrics)).flatten(), learners > 0)
+        };
+        if let Some(voters) = change {
+            tracing::info!(?voters, "changing the voters");
+            let change = ChangeMembers::ReplaceAllVoters(voters);
+            if let Err(error) = raft.change_membership(change, false).await {
+                tracing::warn!(%error, "membership change failed, trying again");
+                sleep(PROMOTE_EVERY).await;
+            }
+        } else if leads && waiting {
+            sleep(PROMOTE_EVERY).await;
+        } else if server_metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Moves leadership to the voter called `to`, or to the one that is closest; on the leader.
+pub(crate) async fn move_leader(
+    raft: &Raft,
+    context: &Context,
+    to: &str,
+) -> Result<String, MoveError> {
+    let (target, name) = move_target(raft, context, to)?;
+    if target == context.id {
+        return Ok(name);
+    }
+    // No read may be answered here once the other one can be elected.
+    context.lease.withdraw();
+    let moved = wait_for_move(raft, context, target).await;
+    context.lease.restore();
+    moved.map(|()| name)
+}
+
+async fn wait_for_move(raft: &Raft, context: &Context, target: ReplicaId) -> Result<(), MoveError> {
+    let deadline = Instant::now() + MOVE_TIMEOUT;
+    let stopped = |_| MoveError::NoLeader;
+    raft.trigger().transfer_leader(target).await.map_err(stopped)?;
+    let mut metrics = raft.server_metrics();
+    while Instant::now() < deadline {
+        let leader = metrics.borrow_watched().current_leader;
+        if leader.is_some_and(|leader| leader != context.id) {
+            return Ok(());
+        }
+        let _ = timeout(MOVE_TIMEOUT, metrics.changed()).await;
+    }
+    Err(MoveError::TimedOut)
+}
+
+fn move_target(raft: &Raft, context: &Context, to: &str) -> Result<(ReplicaId, String), MoveError> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    if metrics.state != ServerState::Leader {
+        return Err(MoveError::NoLeader);
+    }
+    let membership = metrics.membership_config.membership();
+    let voters: BTreeSet<_> = membership.voter_ids().collect();
+    if to.is_empty() {
+        let replication = metrics.replication.as_ref().ok_or(MoveError::NoLeader)?;
+        let others = voters.iter().filter(|id| **id != context.id);
+        let best = others.max_by_key(|id| (acked(&metrics, **id), replication.get(*id)));
+        let best = best.ok_or_else(|| MoveError::Refused("there is no other voter".to_owned()))?;
+        let name = membership.get_node(best).map(|member| member.name.clone());
+        return Ok((*best, name.unwrap_or_default()));
+    }
+    let named = voters.iter().find(|id| is_named(membership, **id, to));
+    match named {
+        Some(id) => Ok((*id, to.to_owned())),
+        None => Err(MoveError::Refused(format!("`{to}` is not a voter of this cluster"))),
+    }
+}
+
+/// When a voter last answered: a dead one must not be chosen because its log was long.
+fn acked(metrics: &Metrics, id: ReplicaId) -> Option<bool> {
+    let last = metrics.heartbeat.as_ref()?.get(&id)?.as_ref()?;
+    Some(last.elapsed() < ALIVE_WITHIN)
+}
+
+/// A learner this close to the leader's log needs no snapshot and no patience.
+const CAUGHT_UP_ENTRIES: u64 = 64;
+const PROMOTE_EVERY: Duration = Duration::from_millis(10);
+const HELLO_TIMEOUT: Duration = Duration::from_millis(300);
+const MOVE_TIMEOUT: Duration = Duration::from_millis(1000);
+const ALIVE_WITHIN: Duration = Duration::from_millis(200);

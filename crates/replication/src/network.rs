@@ -1,0 +1,314 @@
+//! openraft's calls to a peer, over persistent gRPC streams.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::context::Context;
+use crate::convert::{self, InvalidMessage};
+use crate::pb;
+use crate::pb::raft_client::RaftClient;
+use crate::peers::{BadAddress, Envelope, Traffic};
+use crate::types::{Member, ReplicaId, Snapshot, SnapshotData, TypeConfig, Vote};
+
+type RpcError = RPCError<TypeConfig>;
+type AppendStream = BoxStream<'static, Result<StreamAppendResult<TypeConfig>, RpcError>>;
+
+/// Makes a [`Link`] for each of openraft's purposes.
+pub(crate) struct Network {
+    context: Arc<Context>,
+}
+
+impl Network {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    fn link(&self, target: ReplicaId, member: &Member, purpose: Purpose) -> Link {
+        Link {
+            context: Arc::clone(&self.context),
+            target,
+            address: member.peer.clone(),
+            purpose,
+            heartbeats: None,
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: ReplicaId, member: &Member) -> Link {
+        self.link(target, member, Purpose::Replication)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: ReplicaId, member: &Member) -> Link {
+        self.link(target, member, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: ReplicaId, member: &Member) -> Link {
+        self.link(target, member, Purpose::Snapshot)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Replication,
+    Heartbeat,
+    Snapshot,
+}
+
+/// One of openraft's clients of one peer.
+pub(crate) struct Link {
+    context: Arc<Context>,
+    target: ReplicaId,
+    address: String,
+    purpose: Purpose,
+    /// Stays open between heartbeats.
+    heartbeats: Option<Heartbeats>,
+}
+
+/// An append stream that carries one heartbeat at a time.
+struct Heartbeats {
+    requests: mpsc::Sender<pb::AppendRequest>,
+    replies: Streaming<pb::AppendReply>,
+    /// Requests without a reply: openraft gives up on a slow heartbeat, its reply comes later.
+    unanswered: usize,
+}
+
+impl Link {
+    fn envelope(&self) -> Envelope {
+        let cluster = self.context.cluster();
+        Envelope { cluster, from: self.context.id, to: self.target }
+    }
+
+    fn client(&self, traffic: Traffic) -> Result<RaftClient<Channel>, Unreachable<TypeConfig>> {
+        let channel = self.context.peers.channel(&self.address, traffic).map_err(unreachable)?;
+        Ok(RaftClient::new(channel).max_decoding_message_size(usize::MAX))
+    }
+
+    /// A stream for as long as openraft replicates on it.
+    async fn replicate<S>(&mut self, input: S) -> Result<AppendStream, RpcError>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let clock = Arc::clone(&self.context.clock);
+        let requests = input.map(move |request| convert::append_to(request, clock.now()));
+        let request = self.envelope().wrap(requests);
+        let replies = self.client(Traffic::Urgent)?.append(request).await.map_err(refused)?;
+        Ok(Box::pin(replies.into_inner().map(append_result)))
+    }
+
+    /// One heartbeat on the stream that stays.
+    async fn heartbeat(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
+        let request = convert::append_to(request, self.context.clock.now());
+        if self.heartbeats.is_none() {
+            self.heartbeats = Some(self.open_heartbeats().await?);
+        }
+        // Taken back only when the stream is still good.
+        let Some(heartbeats) = &mut self.heartbeats else {
+            return Err(RpcError::Unreachable(unreachable(Closed)));
+        };
+        match heartbeats.exchange(request).await {
+            Ok(reply) => append_result(Ok(reply)),
+            Err(error) => {
+                self.heartbeats = None;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_heartbeats(&self) -> Result<Heartbeats, RpcError> {
+        let (requests, outbound) = mpsc::channel(HEARTBEATS_MAX);
+        let request = self.envelope().wrap(ReceiverStream::new(outbound));
+        let replies = self.client(Traffic::Urgent)?.append(request).await.map_err(refused)?;
+        Ok(Heartbeats { requests, replies: replies.into_inner(), unanswered: 0 })
+    }
+}
+
+impl Heartbeats {
+    async fn exchange(&mut self, request: pb::AppendRequest) -> Result<pb::AppendReply, RpcError> {
+        if self.requests.try_send(request).is_err() {
+            return Err(RpcError::Unreachable(unreachable(Closed)));
+        }
+        self.unanswered += 1;
+        loop {
+            let reply = self.replies.message().await.map_err(refused)?;
+            let reply = reply.ok_or_else(|| RpcError::Unreachable(unreachable(Closed)))?;
+            self.unanswered -= 1;
+            if self.unanswered == 0 {
+                return Ok(reply);
+            }
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Link {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        Ok(self.heartbeat(request).await?.into())
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            if self.purpose != Purpose::Heartbeat {
+                let replies: BoxStream<'s, _> = self.replicate(input).await?;
+                return Ok(replies);
+            }
+            let Some(request) = input.next().await else {
+                let nothing: BoxStream<'s, _> = Box::pin(stream::empty());
+                return Ok(nothing);
+            };
+            let result = self.heartbeat(request).await?;
+            let one: BoxStream<'s, _> = Box::pin(stream::iter([Ok(result)]));
+            Ok(one)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let request = self.envelope().wrap(convert::vote_request_to(&request));
+        let reply = self.client(Traffic::Urgent)?.vote(request).await.map_err(refused)?;
+        convert::vote_reply_from(reply.into_inner()).map_err(invalid)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        let request = self.envelope().wrap(convert::vote_request_to(&request));
+        let reply = self.client(Traffic::Urgent)?.pre_vote(request).await.map_err(refused)?;
+        convert::vote_reply_from(reply.into_inner()).map_err(invalid)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let header = convert::snapshot_header_to(&vote, &snapshot.meta);
+        let SnapshotData::Frozen(frozen) = snapshot.snapshot else {
+            return Err(unreachable(NotFrozen).into());
+        };
+        let request = self.envelope().wrap(snapshot_parts(header, *frozen));
+        let mut client = self.client(Traffic::Bulk)?;
+        let send = client.install_snapshot(request);
+        let cancelled = std::pin::pin!(cancel);
+        let reply = tokio::select! {
+            reply = send => reply.map_err(unreachable)?,
+            closed = cancelled => return Err(closed.into()),
+        };
+        let vote = convert::vote_from(reply.into_inner().vote).map_err(unreachable)?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        let request = self.envelope().wrap(convert::transfer_to(&request));
+        let reply = self.client(Traffic::Urgent)?.transfer_leader(request).await;
+        let reply = reply.map_err(refused)?.into_inner();
+        if !reply.refused.is_empty() {
+            tracing::warn!(target = self.target, why = reply.refused, "transfer refused");
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Encodes on a thread of its own: the raft thread only hands chunks on.
+fn snapshot_parts(
+    header: pb::SnapshotHeader,
+    frozen: engine::Frozen,
+) -> impl Stream<Item = pb::SnapshotPart> + Send + 'static {
+    use pb::snapshot_part::Part;
+    let (parts, outbound) = mpsc::channel(SNAPSHOT_CHUNKS_MAX);
+    tokio::task::spawn_blocking(move || {
+        let header = std::iter::once(Part::Header(header));
+        let chunks = frozen.encode().map(|chunk| Part::Chunk(chunk.into()));
+        for part in header.chain(chunks) {
+            if parts.blocking_send(pb::SnapshotPart { part: Some(part) }).is_err() {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(outbound)
+}
+
+fn append_result(
+    reply: Result<pb::AppendReply, Status>,
+) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
+    convert::append_result_from(reply.map_err(refused)?).map_err(invalid)
+}
+
+fn unreachable(error: impl std::error::Error + 'static) -> Unreachable<TypeConfig> {
+    Unreachable::new(&AnyError::new(&error))
+}
+
+fn refused(status: Status) -> RpcError {
+    RpcError::Unreachable(unreachable(status))
+}
+
+fn invalid(error: InvalidMessage) -> RpcError {
+    RpcError::Unreachable(unreachable(error))
+}
+
+impl From<BadAddress> for RpcError {
+    fn from(error: BadAddress) -> Self {
+        Self::Unreachable(unreachable(error))
+    }
+}
+
+/// The stream has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("peer closed the stream")]
+struct Closed;
+
+/// openraft hands out what `get_current_snapshot` gave it, and that is frozen.
+#[derive(Debug, thiserror::Error)]
+#[error("snapshot has no data to send")]
+struct NotFrozen;
+
+/// One is in flight; the others are given up and not yet answered.
+const HEARTBEATS_MAX: usize = 64;
+
+/// Chunks encoded ahead of the network.
+const SNAPSHOT_CHUNKS_MAX: usize = 4;

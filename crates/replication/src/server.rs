@@ -1,0 +1,407 @@
+//! The peer endpoint: what other nodes may ask of this one.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use engine::UnixMillis;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::barrier::prove;
+use crate::context::Context;
+use crate::convert;
+use crate::formation;
+use crate::leader::{Leader, LeaderWatch};
+use crate::membership;
+use crate::pb;
+use crate::peers::Envelope;
+use crate::propose::{Verdict, propose, verdict};
+use crate::types::{Raft, ReplicaId, Snapshot, SnapshotData, log_index};
+
+/// Both services; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct PeerServer {
+    context: Arc<Context>,
+    raft: Raft,
+    leader: LeaderWatch,
+}
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl PeerServer {
+    pub(crate) fn new(context: Arc<Context>, raft: Raft, leader: LeaderWatch) -> Self {
+        Self { context, raft, leader }
+    }
+
+    /// Refuses a call that is not for this replica in this cluster.
+    fn admit<T>(&self, request: &Request<T>) -> Result<ReplicaId, Status> {
+        let envelope = Envelope::read(request.metadata())
+            .ok_or_else(|| Status::invalid_argument("call has no raftcached envelope"))?;
+        if envelope.to != self.context.id {
+            return Err(Status::not_found(format!(
+                "replica {} is not here, this is {}",
+                envelope.to, self.context.id
+            )));
+        }
+        let cluster = self.context.cluster();
+        if cluster == 0 || envelope.cluster != cluster {
+            return Err(Status::permission_denied(format!(
+                "call is of cluster {}, this node is of {cluster}",
+                envelope.cluster
+            )));
+        }
+        Ok(envelope.from)
+    }
+
+    /// The leader's peer address, or nothing.
+    fn leader_address(&self) -> String {
+        match self.leader.current() {
+            Leader::Peer(peer) => peer.member.peer,
+            Leader::Me | Leader::Nobody => String::new(),
+        }
+    }
+}
+
+fn fatal(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+#[tonic::async_trait]
+impl pb::raft_server::Raft for PeerServer {
+    type AppendStream = Replies<pb::AppendReply>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let from = self.admit(&request)?;
+        let context = Arc::clone(&self.context);
+        let incoming = Incoming { context, from, requests: request.into_inner() };
+        let appends = futures_util::stream::unfold(incoming, |mut incoming| async move {
+            incoming.next().await.map(|append| (append, incoming))
+        });
+        let results = self.raft.stream_append(Box::pin(appends));
+        let replies = results.map(|result| match result {
+            Ok(result) => Ok(convert::append_result_to(result)),
+            Err(error) => Err(fatal(error)),
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteReply>, Status> {
+        self.admit(&request)?;
+        let request = convert::vote_request_from(request.into_inner())?;
+        let reply = self.raft.pre_vote(request).await.map_err(fatal)?;
+        Ok(Response::new(convert::vote_reply_to(&reply)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteReply>, Status> {
+        self.admit(&request)?;
+        let request = convert::vote_request_from(request.into_inner())?;
+        let reply = self.raft.vote(request).await.map_err(fatal)?;
+        Ok(Response::new(convert::vote_reply_to(&reply)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderReply>, Status> {
+        self.admit(&request)?;
+        let request = convert::transfer_from(request.into_inner())?;
+        let answer = self.raft.handle_transfer_leader(request).await.map_err(fatal)?;
+        let refused = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::TransferLeaderReply { refused }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotPart>>,
+    ) -> Result<Response<pb::SnapshotReply>, Status> {
+        self.admit(&request)?;
+        let (header, restored) = receive_snapshot(request.into_inner()).await?;
+        let (vote, meta) = convert::snapshot_header_from(header)?;
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::Restored(Box::new(restored)) };
+        let reply = self.raft.install_full_snapshot(vote, snapshot).await.map_err(fatal)?;
+        let vote = Some(convert::vote_to(&reply.vote));
+        Ok(Response::new(pb::SnapshotReply { vote }))
+    }
+}
+
+/// Appends of one leader, watched: each is a sign of life, their end a reason to suspect.
+struct Incoming {
+    context: Arc<Context>,
+    from: ReplicaId,
+    requests: Streaming<pb::AppendRequest>,
+}
+
+impl Incoming {
+    async fn next(
+        &mut self,
+    ) -> Option<openraft::raft::AppendEntriesRequest<crate::types::TypeConfig>> {
+        let request = self.requests.message().await.ok().flatten()?;
+        let clock = UnixMillis(request.clock);
+        match convert::append_from(request) {
+            Ok(request) => {
+                self.context.contact.hear();
+                self.context.clock.follow(clock);
+                Some(request)
+            }
+            Err(error) => {
+                tracing::warn!(from = self.from, %error, "append refused");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.context.contact.lose(self.from);
+    }
+}
+
+async fn receive_snapshot(
+    mut parts: Streaming<pb::SnapshotPart>,
+) -> Result<(pb::SnapshotHeader, engine::Restored), Status> {
+    use pb::snapshot_part::Part;
+    let corrupt = |error: engine::CorruptSnapshot| Status::data_loss(error.to_string());
+    let first = parts.message().await?.and_then(|part| part.part);
+    let Some(Part::Header(header)) = first else {
+        return Err(Status::invalid_argument("snapshot does not begin with its header"));
+    };
+    let mut restorer = engine::Restorer::new();
+    while let Some(part) = parts.message().await? {
+        let Some(Part::Chunk(chunk)) = part.part else {
+            return Err(Status::invalid_argument("snapshot part is not a chunk"));
+        };
+        restorer.push(&chunk).map_err(corrupt)?;
+    }
+    Ok((header, restorer.finish().map_err(corrupt)?))
+}
+
+#[tonic::async_trait]
+impl pb::cluster_server::Cluster for PeerServer {
+    type ForwardStream = Replies<pb::ForwardReply>;
+
+    async fn hello(
+        &self,
+        _request: Request<pb::HelloRequest>,
+    ) -> Result<Response<pb::HelloReply>, Status> {
+        let mut member = self.context.member();
+        if !formation::is_member(&self.raft, &self.context) {
+            // A promise to form a cluster is not one yet.
+            member.cluster = 0;
+        }
+        Ok(Response::new(pb::HelloReply {
+            name: member.name.clone(),
+            id: self.context.id,
+            cluster: member.cluster,
+            member: Some(convert::member_to(&member)),
+        }))
+    }
+
+    async fn form(
+        &self,
+        request: Request<pb::FormRequest>,
+    ) -> Result<Response<pb::FormReply>, Status> {
+        let request = request.into_inner();
+        let named = request.members.iter().any(|member| member.id == self.context.id);
+        let refused = if !named {
+            format!("replica {} is not one of the members", self.context.id)
+        } else if !self.context.enter(request.cluster) {
+            format!("node is of cluster {}", self.context.cluster())
+        } else {
+            String::new()
+        };
+        Ok(Response::new(pb::FormReply { refused }))
+    }
+
+    async fn join(
+        &self,
+        request: Request<pb::JoinRequest>,
+    ) -> Result<Response<pb::JoinReply>, Status> {
+        use pb::join_reply::Result as R;
+        let request = request.into_inner();
+        let member = convert::member_from(request.member)?;
+        let result = if self.leader.current() == Leader::Me {
+            match membership::admit(&self.raft, &self.context, request.id, member).await {
+                Ok(cluster) => R::Cluster(cluster),
+                Err(membership::NotAdmitted::Later) => R::Leader(String::new()),
+                Err(membership::NotAdmitted::Never(why)) => R::Refused(why),
+            }
+        } else {
+            R::Leader(self.leader_address())
+        };
+        Ok(Response::new(pb::JoinReply { result: Some(result) }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<pb::ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        self.admit(&request)?;
+        let (replies, outbound) = mpsc::channel(FORWARD_REPLIES_MAX);
+        let forwarded = Forwarded {
+            context: Arc::clone(&self.context),
+            raft: self.raft.clone(),
+            requests: request.into_inner(),
+            pending: FuturesUnordered::new(),
+            replies,
+        };
+        // Ends with its stream: either side of it going away ends the task.
+        tokio::spawn(forwarded.run());
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbound).map(Ok))))
+    }
+
+    async fn status(
+        &self,
+        _request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusReply>, Status> {
+        Ok(Response::new(own_status(&self.raft, &self.context)))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderReply>, Status> {
+        use pb::move_leader_reply::Result as R;
+        let result = if self.leader.current() == Leader::Me {
+            match membership::move_leader(&self.raft, &self.context, &request.into_inner().to).await
+            {
+                Ok(name) => R::Moved(name),
+                Err(error) => R::Refused(error.to_string()),
+            }
+        } else {
+            R::Leader(self.leader_address())
+        };
+        Ok(Response::new(pb::MoveLeaderReply { result: Some(result) }))
+    }
+}
+
+/// What this node says of itself.
+pub(crate) fn own_status(raft: &Raft, context: &Context) -> pb::StatusReply {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let stats = context.reader.stats();
+    let digests = context.applied.digests().into_iter();
+    pb::StatusReply {
+        id: context.id,
+        member: Some(convert::member_to(&context.member())),
+        state: format!("{:?}", metrics.state).to_lowercase(),
+        version: context.version.clone(),
+        term: metrics.current_term,
+        leader: metrics.current_leader.unwrap_or_default(),
+        commit: metrics.local_committed.map_or(0, |log_id| log_index(&log_id).0),
+        applied: context.applied.index(),
+        items: stats.items,
+        bytes: stats.bytes,
+        serving: context.serving.load(Ordering::Acquire),
+        digests: digests.map(|(index, digest)| pb::DigestAt { index, digest }).collect(),
+    }
+}
+
+/// One node's forward stream, on the leader.
+struct Forwarded {
+    context: Arc<Context>,
+    raft: Raft,
+    requests: Streaming<pb::ForwardRequest>,
+    pending: FuturesUnordered<BoxFuture<'static, pb::ForwardReply>>,
+    replies: mpsc::Sender<pb::ForwardReply>,
+}
+
+impl Forwarded {
+    async fn run(mut self) {
+        loop {
+            let has_room = self.pending.len() < FORWARD_PENDING_MAX;
+            let reply = tokio::select! {
+                Some(reply) = self.pending.next() => Some(reply),
+                request = self.requests.message(), if has_room => {
+                    let Ok(Some(pb::ForwardRequest { what: Some(what) })) = request else { return };
+                    match what {
+                        pb::forward_request::What::Batch(body) => self.batch(&body).await,
+                        pb::forward_request::What::Barrier(number) => self.barrier(number),
+                    }
+                }
+            };
+            if let Some(reply) = reply
+                && self.replies.send(reply).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    async fn batch(&mut self, body: &Bytes) -> Option<pb::ForwardReply> {
+        let Ok(header) = engine::BatchHeader::decode(body) else {
+            tracing::warn!("forwarded batch refused: its header cannot be read");
+            return None;
+        };
+        let seq = header.seq;
+        match propose(&self.raft, &self.context, convert::unshare(body)).await {
+            Ok(proposed) => {
+                let reply = async move { batch_reply(seq, verdict(proposed).await) };
+                self.pending.push(Box::pin(reply));
+                None
+            }
+            Err(_stopped) => Some(batch_reply(seq, Verdict::Retry)),
+        }
+    }
+
+    fn barrier(&mut self, number: u64) -> Option<pb::ForwardReply> {
+        if self.context.lease.is_valid() {
+            // The usual case without a future: `prove` would not wait either.
+            let (index, at) = (self.context.applied.index(), self.context.clock.now());
+            if self.context.lease.is_valid() {
+                return Some(barrier_reply(number, Some((index, at))));
+            }
+        }
+        let (raft, context) = (self.raft.clone(), Arc::clone(&self.context));
+        self.pending.push(Box::pin(async move {
+            let proof = prove(&raft, &context).await;
+            barrier_reply(number, proof.map(|proof| (proof.index, proof.at)))
+        }));
+        None
+    }
+}
+
+fn batch_reply(seq: u64, verdict: Verdict) -> pb::ForwardReply {
+    use pb::batch_reply::Result as R;
+    let result = match verdict {
+        Verdict::Done(outcomes) => {
+            let mut bytes = Vec::new();
+            outcomes.encode(&mut bytes);
+            R::Outcomes(bytes.into())
+        }
+        Verdict::Forgotten => R::Forgotten(true),
+        Verdict::Gap { next_seq } => R::NextSeq(next_seq),
+        Verdict::Retry => R::Retry(true),
+    };
+    let reply = pb::BatchReply { seq, result: Some(result) };
+    pb::ForwardReply { what: Some(pb::forward_reply::What::Batch(reply)) }
+}
+
+fn barrier_reply(number: u64, proof: Option<(u64, UnixMillis)>) -> pb::ForwardReply {
+    let proven = proof.is_some();
+    let (index, at) = proof.unwrap_or_default();
+    let reply = pb::BarrierReply { number, proven, index, at: at.0 };
+    pb::ForwardReply { what: Some(pb::forward_reply::What::Barrier(reply)) }
+}
+
+/// Replies that wait for the network.
+const FORWARD_REPLIES_MAX: usize = 64;
+
+/// Batches and barriers of one node under way on the leader.
+const FORWARD_PENDING_MAX: usize = 64;
