@@ -1,0 +1,58 @@
+//! Client connections: memcached protocols on sockets, lowered to replicated commands.
+//!
+//! ```text
+//!   Listener ──▶ I/O thread, one of -t ──▶ connection: socket <──bytes──> Session
+//!   (accepts)    (single-threaded runtime)                                  │    ▲
+//!                                                             reads: get    │    │ outcomes,
+//!                                                             writes: propose    │ items
+//!                                                                           ▼    │
+//!                                                                          Backend
+//! ```
+//!
+//! # Layout
+//!
+//! Read in this order: `backend` (what is needed from the rest of the node), `session` (requests
+//! in, replies out, without a socket), `lower` (request to command), `pending` (writes under way),
+//! `connection` (session and socket), `server` and `listener` (who is served where), `stats`.
+//!
+//! # Invariants
+//!
+//! 1. *Order.* Replies of a connection leave in the order of its requests.
+//! 2. *Own writes.* A read is executed after every write that its connection has sent before it has
+//!    been applied, whether the client wanted a reply to it or not.
+//! 3. *No false miss.* A read is looked up only under a lease or behind a read barrier that began
+//!    after the request had arrived; else it is answered with an error.
+//! 4. *Whole replies.* An error never follows the beginning of an answer.
+//! 5. *Bounds.* A connection holds one request, [`protocol::Limits::item_len_max`] bytes at the
+//!    most, 256 KiB of replies and one reply more, and 1024 writes under way; idle, it holds no
+//!    buffer at all.
+//!
+//! Not here: raft (behind [`Backend`]), the bytes of the protocols, deadlines of operations (a
+//! [`Backend`]'s futures end by themselves).
+//!
+//! # Source
+//!
+//! memcached's `doc/protocol.txt`; `memcached.c` for limits on connections.
+
+mod backend;
+mod buffer;
+mod connection;
+mod counters;
+mod listener;
+mod lower;
+mod options;
+mod output;
+mod pending;
+mod server;
+mod session;
+mod stats;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use backend::{Backend, Full, Unavailable};
+pub use listener::{Address, ListenError, Listener};
+pub use options::{MEMCACHED_VERSION, Options};
+pub use server::{RunError, run};
+
+#[cfg(test)]
+mod tests;

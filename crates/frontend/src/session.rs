@@ -1,0 +1,387 @@
+//! What one client has asked for and not been told yet; everything of a connection but its socket.
+
+use std::task::Context as TaskContext;
+
+use engine::UnixMillis;
+use protocol::{Limits, Parser, ProtocolError, Refusal, ReplyTo, Request, StatsTopic};
+
+use crate::backend::{Backend, Full, Unavailable};
+use crate::buffer::InputBuffer;
+use crate::lower;
+use crate::output::Output;
+use crate::pending::{Answer, Kind, Pending, unavailable};
+use crate::server::{Context, Shared};
+use crate::stats;
+
+mod keys;
+
+/// One client's requests, executed strictly in order.
+///
+/// [`Session::step`] does all that can be done without waiting and says what to wait for; the
+/// connection waits, and calls it again. Replies collect in [`Session::output`].
+///
+/// Writes overlap: they are proposed as they come, up to a limit, and answered in order as their
+/// outcomes arrive. Everything else waits for the writes before it. So a client reads its own
+/// writes, `noreply` ones too, and replies never change places.
+#[derive(Debug)]
+pub(crate) struct Session<B: Backend> {
+    backend: B,
+    context: Context,
+    parser: Parser,
+    limits: Limits,
+    pub(crate) output: Output,
+    pending: Pending<B::Proposal>,
+    /// Bytes still to arrive and to be dropped: the rest of a value that was refused.
+    skip: usize,
+    barrier: Option<Barrier>,
+    /// How far the request at the front of the input has come, if it is half done.
+    partial: Partial,
+    /// Why the write at the front of the input cannot be proposed.
+    no_room: Option<Unavailable>,
+    /// Nothing more is executed; the connection closes when all is answered.
+    closing: bool,
+    /// Requests since others were last let run.
+    turn_count: usize,
+}
+
+/// What [`Session::step`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Every pending write answered.
+    AllAnswers,
+    /// Another pending write answered.
+    AnAnswer,
+    /// A read barrier; its result goes to [`Session::barrier_passed`].
+    Barrier,
+    /// Nothing: all is executed, and answered but for pending writes. Close after those.
+    Close,
+    /// The client to take what it has asked for.
+    Flush,
+    /// More input.
+    Input,
+    /// Room for a proposal; a failure goes to [`Session::no_room`].
+    Room,
+    /// A turn for the other connections.
+    Yield,
+}
+
+/// A read barrier that was passed after the first `covers` bytes of the input had arrived.
+#[derive(Debug)]
+struct Barrier {
+    covers: usize,
+    result: Result<UnixMillis, Unavailable>,
+}
+
+/// A request of several keys that is half done.
+#[derive(Debug, Clone, Copy)]
+enum Partial {
+    None,
+    /// Keys of a text get from the byte at `from` are to be read yet, those before are answered.
+    Get {
+        from: usize,
+        line_len: usize,
+        reply_to: ReplyTo,
+        at: UnixMillis,
+    },
+    /// So many keys of a `gat` have been proposed.
+    GetAndTouch {
+        proposed_count: usize,
+    },
+}
+
+impl<B: Backend> Session<B> {
+    pub(crate) fn new(backend: B, context: Context) -> Self {
+        let item_len_max = context.shared.options.item_len_max as u64;
+        Self {
+            backend,
+            context,
+            parser: Parser::new(),
+            limits: Limits { item_len_max },
+            output: Output::default(),
+            pending: Pending::default(),
+            skip: 0,
+            barrier: None,
+            partial: Partial::None,
+            no_room: None,
+            closing: false,
+            turn_count: 0,
+        }
+    }
+
+    /// How many bytes of input the request at its front needs before it can be executed.
+    pub(crate) fn input_len_needed(&self) -> usize {
+        self.parser.needed()
+    }
+
+    /// True while some write is not answered.
+    pub(crate) fn owes_answers(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Answers writes whose outcomes have arrived; returns whether there were any. If not, the
+    /// task is woken when there is one.
+    pub(crate) fn poll_answers(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        self.pending.poll(cx, &mut self.output, &self.context.counters)
+    }
+
+    /// A read barrier was passed, or not, after all of `input` had arrived.
+    pub(crate) fn barrier_passed(
+        &mut self,
+        result: Result<UnixMillis, Unavailable>,
+        input: &InputBuffer,
+    ) {
+        self.barrier = Some(Barrier { covers: input.len(), result });
+    }
+
+    /// There will be no room for the write at the front of the input.
+    pub(crate) fn no_room(&mut self, error: Unavailable) {
+        self.no_room = Some(error);
+    }
+
+    /// Executes requests from the front of `input` until something has to be waited for.
+    pub(crate) fn step(&mut self, input: &mut InputBuffer) -> Need {
+        loop {
+            self.skip -= input.consume(self.skip);
+            if self.skip != 0 {
+                return Need::Input;
+            }
+            if let Some(need) = self.must_pause() {
+                return need;
+            }
+            match self.front(input.filled()) {
+                Ok(consumed) => {
+                    let here = input.consume(consumed);
+                    self.skip = consumed - here;
+                    if let Some(barrier) = &mut self.barrier {
+                        barrier.covers = barrier.covers.saturating_sub(here);
+                    }
+                    self.turn_count += 1;
+                }
+                Err(need) => return need,
+            }
+        }
+    }
+
+    fn must_pause(&mut self) -> Option<Need> {
+        if self.closing {
+            return Some(Need::Close);
+        }
+        if self.output.is_full() {
+            return Some(Need::Flush);
+        }
+        if self.pending.is_full() {
+            return Some(Need::AnAnswer);
+        }
+        if TURN_COUNT_MAX <= self.turn_count {
+            self.turn_count = 0;
+            self.context.counters.conn_yields.add(1);
+            return Some(Need::Yield);
+        }
+        None
+    }
+
+    /// Executes the request at the front and returns the bytes it took, some of which may still
+    /// have to arrive.
+    fn front(&mut self, input: &[u8]) -> Result<usize, Need> {
+        if let Partial::Get { from, line_len, reply_to, at } = self.partial {
+            self.resume_get(input, from, line_len, reply_to, at);
+            return if matches!(self.partial, Partial::None) {
+                Ok(line_len)
+            } else {
+                Err(Need::Flush)
+            };
+        }
+        match self.parser.parse(input, &self.limits) {
+            Ok(None) => Err(Need::Input),
+            Ok(Some(parsed)) => {
+                let (request, len) = (parsed.request, parsed.consumed);
+                self.execute(input, request, parsed.reply_to, len).map(|()| len)
+            }
+            Err(refusal) => self.refuse(refusal).map(|()| refusal.consumed),
+        }
+    }
+
+    fn execute(
+        &mut self,
+        input: &[u8],
+        request: Request<'_>,
+        reply_to: ReplyTo,
+        len: usize,
+    ) -> Result<(), Need> {
+        match request {
+            Request::Get { keys } => match self.read_at(len)? {
+                Ok(at) => {
+                    if let Some(last) = self.get(keys, reply_to, at) {
+                        // Only a text get has several keys, so this is an offset into its line.
+                        let from = last.as_ptr_range().end.addr() - input.as_ptr().addr();
+                        self.partial = Partial::Get { from, line_len: len, reply_to, at };
+                        return Err(Need::Flush);
+                    }
+                    Ok(())
+                }
+                Err(error) => self.unavailable(error, reply_to),
+            },
+            Request::GetAndTouch { exptime, keys } => self.get_and_touch(exptime, keys, reply_to),
+            Request::Store { key, .. } if lower::is_existence_probe(&request) => {
+                let at = self.read_at(len)?;
+                self.context.counters.cmd_set.add(1);
+                match at.map(|at| self.backend.get(key, at)) {
+                    Ok(None) => reply_to.stored(0, self.output.bytes()),
+                    Ok(Some(_)) => reply_to.not_stored(self.output.bytes()),
+                    Err(error) => return self.unavailable(error, reply_to),
+                }
+                Ok(())
+            }
+            Request::FlushAll { .. } if self.context.shared.options.flush_all_refused => {
+                self.in_order()?;
+                self.context.counters.cmd_flush.add(1);
+                reply_to.error(ProtocolError::FlushNotAllowed, self.output.bytes());
+                Ok(())
+            }
+            Request::Arithmetic { .. }
+            | Request::Delete { .. }
+            | Request::FlushAll { .. }
+            | Request::Store { .. }
+            | Request::Touch { .. } => self.write(&request, reply_to),
+            Request::Noop
+            | Request::Quit
+            | Request::Stats { .. }
+            | Request::Verbosity { .. }
+            | Request::Version
+            | _ => self.administer(&request, reply_to),
+        }
+    }
+
+    /// Requests about this node.
+    fn administer(&mut self, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Need> {
+        self.in_order()?;
+        match request {
+            Request::Noop | Request::Verbosity { .. } => reply_to.done(self.output.bytes()),
+            Request::Quit => {
+                if let ReplyTo::Binary(_) = reply_to {
+                    reply_to.done(self.output.bytes());
+                }
+                self.closing = true;
+            }
+            Request::Stats { topic: StatsTopic::Reset } => {
+                self.context.shared.counters.reset();
+                reply_to.stats_reset(self.output.bytes());
+            }
+            Request::Stats { topic } => {
+                let out = self.output.bytes();
+                stats::encode(*topic, &self.backend, &self.context.shared, reply_to, out);
+            }
+            Request::Version => {
+                reply_to.version(self.context.shared.options.version, self.output.bytes());
+            }
+            Request::Arithmetic { .. }
+            | Request::Delete { .. }
+            | Request::FlushAll { .. }
+            | Request::Get { .. }
+            | Request::GetAndTouch { .. }
+            | Request::Store { .. }
+            | Request::Touch { .. }
+            | _ => reply_to.error(ProtocolError::UnknownCommand, self.output.bytes()),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'_>) -> Result<(), Need> {
+        let Refusal { error, reply_to, close, delete, .. } = refusal;
+        if let Some(key) = delete {
+            let command = engine::Command::Delete { key, cas: None };
+            self.propose(&command, reply_to, || Answer::Refuse { reply_to, error })?;
+        } else {
+            self.in_order()?;
+            if error == ProtocolError::TooLarge {
+                self.context.counters.store_too_large.add(1);
+            }
+            reply_to.error(error, self.output.bytes());
+        }
+        self.closing = close;
+        Ok(())
+    }
+
+    fn write(&mut self, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Need> {
+        let now = || UnixMillis(Shared::unix_seconds() * 1000);
+        let Some(command) = lower::command(request, now) else {
+            return self.administer(request, reply_to);
+        };
+        let kind = Kind::of(&command);
+        if let Request::Delete { key, .. } | Request::Touch { key, .. } = request
+            && self.is_missing(key)
+        {
+            let counters = &self.context.counters;
+            if kind == Kind::Delete {
+                counters.delete_misses.add(1);
+            } else {
+                counters.cmd_touch.add(1);
+                counters.touch_misses.add(1);
+            }
+            reply_to.not_found(self.output.bytes());
+            return Ok(());
+        }
+        self.propose(&command, reply_to, || Answer::Tell { reply_to, kind })?;
+        match kind {
+            Kind::Cas | Kind::Store => self.context.counters.cmd_set.add(1),
+            Kind::Flush => self.context.counters.cmd_flush.add(1),
+            Kind::Touch => self.context.counters.cmd_touch.add(1),
+            Kind::Decrement | Kind::Delete | Kind::Increment | Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a change of `key` may be answered with "not found" without a log entry, because a
+    /// linearizable read at this moment says so.
+    fn is_missing(&self, key: &[u8]) -> bool {
+        self.pending.is_empty()
+            && self.backend.read_now().is_some_and(|at| self.backend.get(key, at).is_none())
+    }
+
+    fn propose(
+        &mut self,
+        command: &engine::Command<'_>,
+        reply_to: ReplyTo,
+        answer: impl FnOnce() -> Answer,
+    ) -> Result<(), Need> {
+        if let Some(error) = self.no_room.take() {
+            return self.unavailable(error, reply_to);
+        }
+        match self.backend.propose(command) {
+            Ok(proposal) => {
+                // This node's copy need not have applied a write whose outcome it was told, so
+                // what was proven before the write proves nothing about a read after it.
+                self.barrier = None;
+                self.pending.push(proposal, answer());
+                Ok(())
+            }
+            Err(Full) if self.pending.is_empty() => Err(Need::Room),
+            Err(Full) => Err(Need::AnAnswer),
+        }
+    }
+
+    /// The time at which a read of `len` bytes at the front of the input may be answered.
+    fn read_at(&mut self, len: usize) -> Result<Result<UnixMillis, Unavailable>, Need> {
+        self.in_order()?;
+        if let Some(at) = self.backend.read_now() {
+            return Ok(Ok(at));
+        }
+        match &self.barrier {
+            Some(barrier) if len <= barrier.covers => Ok(barrier.result),
+            _ => Err(Need::Barrier),
+        }
+    }
+
+    /// Whatever is answered at once waits for the writes before it.
+    fn in_order(&self) -> Result<(), Need> {
+        if self.pending.is_empty() { Ok(()) } else { Err(Need::AllAnswers) }
+    }
+
+    fn unavailable(&mut self, error: Unavailable, reply_to: ReplyTo) -> Result<(), Need> {
+        unavailable(error, reply_to, &mut self.output, &self.context.counters);
+        Ok(())
+    }
+}
+
+/// Requests that one connection may execute in a row before others have a turn.
+const TURN_COUNT_MAX: usize = 1024;
