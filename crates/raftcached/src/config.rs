@@ -1,0 +1,265 @@
+//! A node's configuration after validation: every value in here can be used as it is.
+
+use std::fmt;
+
+use crate::options::Options;
+use crate::values::{ElectionTimeout, HostPort};
+
+/// What one node was told, checked once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// 1 to 64 letters, digits and `.-_`.
+    pub(crate) name: String,
+    pub(crate) client_listen: HostPort,
+    pub(crate) peer_listen: HostPort,
+    pub(crate) admin_listen: HostPort,
+    pub(crate) advertise_client: Option<HostPort>,
+    pub(crate) advertise_peer: Option<HostPort>,
+    pub(crate) advertise_admin: Option<HostPort>,
+    /// Peer addresses, each once; empty for a node on its own.
+    pub(crate) join: Vec<HostPort>,
+    /// A majority of `join`, and at most all of it; 1 for a node on its own.
+    pub(crate) bootstrap_expect: usize,
+    pub(crate) heartbeat_ms: u64,
+    /// `heartbeat_ms < min < max`.
+    pub(crate) election_timeout_ms: (u64, u64),
+    /// More than the longest election timeout.
+    pub(crate) operation_budget_ms: u64,
+    pub(crate) isolation_close_ms: u64,
+    pub(crate) memory_limit: u64,
+    pub(crate) evict: bool,
+    /// 1 KiB to 1 GiB, and at most half of `memory_limit`.
+    pub(crate) item_len_max: u64,
+    /// At least 1.
+    pub(crate) connections_max: usize,
+    /// At least 1.
+    pub(crate) threads: usize,
+    pub(crate) verbosity: u8,
+    pub(crate) exit_on_stdin_eof: bool,
+}
+
+impl TryFrom<Options> for Config {
+    type Error = Refusal;
+
+    fn try_from(options: Options) -> Result<Self, Refusal> {
+        if let Some(refusal) = options.later.refusal() {
+            return Err(Refusal(refusal.to_owned()));
+        }
+        match options.udp_port {
+            None | Some(0) => {}
+            Some(port) => return refuse("-U (--udp-port)", port, "UDP is not supported, only 0"),
+        }
+        let (memory_limit, item_len_max) = memory(&options)?;
+        let timing = Timing::new(&options)?;
+        let join = join(&options)?;
+        let listen = Listen::new(&options)?;
+        Ok(Self {
+            name: name(&options)?,
+            client_listen: listen.client,
+            peer_listen: listen.peer,
+            admin_listen: listen.admin,
+            bootstrap_expect: bootstrap_expect(&options, join.len())?,
+            join,
+            heartbeat_ms: timing.heartbeat_ms,
+            election_timeout_ms: timing.election_timeout_ms,
+            operation_budget_ms: timing.operation_budget_ms,
+            isolation_close_ms: timing.isolation_close_ms,
+            memory_limit,
+            evict: !options.disable_evictions.unwrap_or(false),
+            item_len_max,
+            connections_max: count("-c (--conn-limit)", options.conn_limit, 1024, 1_000_000)?,
+            threads: count("-t (--threads)", options.threads, 4, 256)?,
+            verbosity: options.verbose,
+            exit_on_stdin_eof: options.exit_on_stdin_eof,
+            advertise_client: advertise("--advertise-client", options.advertise_client)?,
+            advertise_peer: advertise("--advertise-peer", options.advertise_peer)?,
+            advertise_admin: advertise("--advertise-admin", options.advertise_admin)?,
+        })
+    }
+}
+
+/// Which option cannot be taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(String);
+
+fn refuse<T>(option: &str, value: impl fmt::Display, why: &str) -> Result<T, Refusal> {
+    Err(Refusal(format!("{option} {value}: {why}")))
+}
+
+fn name(options: &Options) -> Result<String, Refusal> {
+    let Some(name) = &options.name else {
+        return match &options.join {
+            None => Ok("n1".to_owned()),
+            Some(_) => Err(Refusal("--name is needed with --join: names tell nodes apart".into())),
+        };
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if name.is_empty() {
+        Err(Refusal("--name is empty".to_owned()))
+    } else if 64 < name.len() || !name.bytes().all(plain) {
+        refuse("--name", format_args!("{name:?}"), "1 to 64 letters, digits or .-_ are allowed")
+    } else {
+        Ok(name.clone())
+    }
+}
+
+fn memory(options: &Options) -> Result<(u64, u64), Refusal> {
+    let memory_limit = options.memory_limit.map_or(64 * MIB, |limit| limit.0);
+    let item_len_max = options.max_item_size.map_or(MIB, |size| size.0);
+    let shown = |bytes: u64| format!("({bytes} bytes)");
+    if memory_limit < MIB {
+        return refuse("-m (--memory-limit)", shown(memory_limit), "at least 1 MiB is needed");
+    }
+    let why = if item_len_max < ITEM_LEN_MIN {
+        "an item is at least 1 KiB"
+    } else if ITEM_LEN_LIMIT < item_len_max {
+        "an item is at most 1 GiB"
+    } else if memory_limit / 2 < item_len_max {
+        "an item may take at most half of -m"
+    } else {
+        return Ok((memory_limit, item_len_max));
+    };
+    // The default -I does not fit into a tiny -m; whoever gave no -I gets what fits.
+    if options.max_item_size.is_none() {
+        return Ok((memory_limit, memory_limit / 2));
+    }
+    refuse("-I (--max-item-size)", shown(item_len_max), why)
+}
+
+fn count(option: &str, given: Option<u32>, default: usize, max: u32) -> Result<usize, Refusal> {
+    match given {
+        None => Ok(default),
+        Some(0) => refuse(option, 0, "at least 1 is needed"),
+        Some(count) if max < count => refuse(option, count, &format!("at most {max} are allowed")),
+        Some(count) => usize::try_from(count).map_err(|_| Refusal(format!("{option} {count}"))),
+    }
+}
+
+fn advertise(option: &str, given: Option<HostPort>) -> Result<Option<HostPort>, Refusal> {
+    match given {
+        Some(address) if address.port == 0 => refuse(option, address, "port 0 reaches nobody"),
+        given => Ok(given),
+    }
+}
+
+fn join(options: &Options) -> Result<Vec<HostPort>, Refusal> {
+    let join = options.join.clone().unwrap_or_default();
+    for (at, address) in join.iter().enumerate() {
+        if address.port == 0 {
+            return refuse("--join", address, "port 0 reaches nobody");
+        }
+        if join.iter().take(at).any(|earlier| earlier == address) {
+            return refuse("--join", address, "is there twice");
+        }
+    }
+    Ok(join)
+}
+
+fn bootstrap_expect(options: &Options, join_count: usize) -> Result<usize, Refusal> {
+    const OPTION: &str = "--bootstrap-expect";
+    let node_count = join_count.max(1);
+    let expect = options.bootstrap_expect.unwrap_or(node_count);
+    if expect == 0 {
+        return refuse(OPTION, expect, "at least 1 is needed");
+    }
+    if node_count < expect {
+        let why = format!("--join names only {join_count} nodes");
+        return refuse(OPTION, expect, &why);
+    }
+    if expect <= node_count / 2 {
+        let why = format!("with {node_count} nodes in --join two parts could each form a cluster");
+        return refuse(OPTION, expect, &why);
+    }
+    Ok(expect)
+}
+
+struct Listen {
+    client: HostPort,
+    peer: HostPort,
+    admin: HostPort,
+}
+
+impl Listen {
+    fn new(options: &Options) -> Result<Self, Refusal> {
+        let port = options.port.unwrap_or(11211);
+        let host = options.listen.as_ref().map_or(LOOPBACK, |host| &host.0);
+        // A client port so high that the usual offset does not fit still works, on any free port.
+        let beside = |offset: u16| match port {
+            0 => HostPort::new(LOOPBACK, 0),
+            port => HostPort::new(LOOPBACK, port.checked_add(offset).unwrap_or(0)),
+        };
+        let listen = Self {
+            client: HostPort::new(host, port),
+            peer: options.peer_listen.clone().unwrap_or_else(|| beside(PEER_PORT_OFFSET)),
+            admin: options.admin_listen.clone().unwrap_or_else(|| beside(ADMIN_PORT_OFFSET)),
+        };
+        let Self { client, peer, admin } = &listen;
+        let clashes = [
+            ("-p", client, "--peer-listen", peer),
+            ("-p", client, "--admin-listen", admin),
+            ("--peer-listen", peer, "--admin-listen", admin),
+        ];
+        for (one, one_address, other, other_address) in clashes {
+            if one_address.port != 0 && one_address.port == other_address.port {
+                let why = format!("the same port as {one}");
+                return refuse(other, other_address, &why);
+            }
+        }
+        Ok(listen)
+    }
+}
+
+struct Timing {
+    heartbeat_ms: u64,
+    election_timeout_ms: (u64, u64),
+    operation_budget_ms: u64,
+    isolation_close_ms: u64,
+}
+
+impl Timing {
+    fn new(options: &Options) -> Result<Self, Refusal> {
+        let heartbeat_ms = options.heartbeat.unwrap_or(15);
+        let default = ElectionTimeout { min_ms: 50, max_ms: 75 };
+        let ElectionTimeout { min_ms, max_ms } = options.election_timeout.unwrap_or(default);
+        let operation_budget_ms = options.operation_budget.unwrap_or(2000);
+        let isolation_close_ms = options.isolation_close.unwrap_or(3000);
+        let range = format!("{min_ms}..{max_ms}");
+        if heartbeat_ms == 0 {
+            return refuse("--heartbeat", heartbeat_ms, "at least 1 ms is needed");
+        }
+        if min_ms <= heartbeat_ms {
+            let why = format!("must be less than the shortest election timeout, {min_ms} ms");
+            return refuse("--heartbeat", heartbeat_ms, &why);
+        }
+        if max_ms <= min_ms {
+            return refuse("--election-timeout", range, "MIN must be less than MAX");
+        }
+        if TIMING_MAX_MS < max_ms {
+            return refuse("--election-timeout", range, "at most 60000 ms are allowed");
+        }
+        if operation_budget_ms <= max_ms || TIMING_MAX_MS < operation_budget_ms {
+            let why = format!("more than the election timeout ({max_ms}) and at most 60000 ms");
+            return refuse("--operation-budget", operation_budget_ms, &why);
+        }
+        if !(100..=3_600_000).contains(&isolation_close_ms) {
+            let why = "100 to 3600000 ms are allowed";
+            return refuse("--isolation-close", isolation_close_ms, why);
+        }
+        let election_timeout_ms = (min_ms, max_ms);
+        Ok(Self { heartbeat_ms, election_timeout_ms, operation_budget_ms, isolation_close_ms })
+    }
+}
+
+/// From a node's client port to its peer port.
+pub(crate) const PEER_PORT_OFFSET: u16 = 10_000;
+/// From a node's client port to its admin port.
+pub(crate) const ADMIN_PORT_OFFSET: u16 = 20_000;
+pub(crate) const LOOPBACK: &str = "127.0.0.1";
+const MIB: u64 = 1024 * 1024;
+const ITEM_LEN_MIN: u64 = 1024;
+const ITEM_LEN_LIMIT: u64 = 1024 * MIB;
+const TIMING_MAX_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! memcached that does not forget when a machine dies.
+//!
+//! The binary: command line, wiring, signals. What a node does is in the crates below; see
+//! `ARCHITECTURE.md`.
+
+mod addresses;
+mod admin;
+mod backend;
+mod cli;
+mod config;
+mod dev;
+mod failure;
+mod health;
+mod http;
+mod logging;
+mod options;
+mod server;
+mod status;
+mod values;
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use cli::{Cli, Command};
+use failure::{EX_USAGE, Failure};
+
+/// Items of all sizes come and go for months; jemalloc gives their memory back to the system, and
+/// does so on a thread of its own.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
+    let ended = match cli.command {
+        Command::Dev(options) => dev::run(&options).map(|()| 0),
+        Command::Server(options) => server::run(options).map(|()| 0),
+        Command::Status(options) => status::run(&options).map_err(Failure::from),
+        Command::Health(options) => health::run(&options).map_err(Failure::from),
+    };
+    match ended {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            complain(format_args!("raftcached: {failure}"));
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// Help and version are asked for and succeed; of the rest, nodes end with memcached's status for a
+/// bad option, and the operator's tools with 2, since 64 says nothing to a monitoring system.
+fn refused(error: &clap::Error) -> ExitCode {
+    // Fails only if nobody reads it.
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return ExitCode::SUCCESS;
+    }
+    let tool = std::env::args().nth(1).is_some_and(|word| word == "status" || word == "health");
+    ExitCode::from(if tool { 2 } else { EX_USAGE })
+}
+
+/// Writes one line to standard output; nobody has to read it.
+fn say(line: fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Writes one line to standard error; nobody has to read it.
+fn complain(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
