@@ -8,6 +8,7 @@ use crate::applied::Applied;
 use crate::barrier::Barrier;
 use crate::batcher::Batcher;
 use crate::clock::ClusterClock;
+use crate::commits::Urgent;
 use crate::contact::Contact;
 use crate::lease::Lease;
 use crate::peers::Peers;
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) batcher: Batcher,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) contact: Contact,
+    pub(crate) urgent: Urgent,
     pub(crate) lease: Lease,
     pub(crate) peers: Peers,
     /// Whether this replica has caught up and answers clients.
@@ -82,6 +84,7 @@ impl Context {
             batcher: Batcher::default(),
             clock,
             contact: Contact::new(),
+            urgent: Urgent::default(),
             lease: Lease::new(),
             peers: Peers::default(),
             serving: AtomicBool::new(false),
@@ -109,5 +112,32 @@ impl Context {
     /// This node as a member of its cluster.
     pub(crate) fn member(&self) -> Member {
         Member { cluster: self.cluster(), ..self.me.clone() }
+    }
+}
+
+#[cfg(test)]
+impl Context {
+    /// A node that is alone and blank.
+    pub(crate) fn for_tests() -> Self {
+        let engine = engine::StateMachine::new();
+        let timing = Timing {
+            heartbeat: Duration::from_millis(20),
+            lease: Duration::from_millis(75),
+            budget: Duration::from_millis(2000),
+            isolation_close: Duration::from_millis(3000),
+        };
+        let me = Member { name: "n1".to_owned(), ..Member::default() };
+        let clock = Arc::new(ClusterClock::new());
+        let version = "test".to_owned();
+        Self::new(
+            1,
+            me,
+            version,
+            engine::Settings::default(),
+            engine.reader(),
+            timing,
+            Arc::default(),
+            clock,
+        )
     }
 }

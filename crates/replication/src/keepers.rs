@@ -64,7 +64,7 @@ pub(crate) async fn keep_log_short(raft: Raft, log: MemoryLog) {
             continue;
         }
         let Some(point) = log.purge_point(LOG_BYTES_KEPT) else { continue };
-        // Only what a snapshot covers can be purged; here that is a mark, not a copy.
+        // Only what a snapshot covers can be purged; it is a view, dropped at once.
         if raft.trigger().snapshot().await.is_err()
             || raft.trigger().purge_log(point).await.is_err()
         {
@@ -107,7 +107,7 @@ async fn settle(context: &Context, command: &Command<'_>) {
     }
 }
 
-const LEASE_CHECKS_PER_HEARTBEAT: u32 = 4;
+const LEASE_CHECKS_PER_HEARTBEAT: u32 = 2;
 
 /// A follower that has not heard of its leader for this long says that there is no quorum.
 const FOLLOWER_TRUSTS: Duration = Duration::from_millis(1000);

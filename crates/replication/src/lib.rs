@@ -35,6 +35,7 @@ mod barrier;
 mod batcher;
 mod cell;
 mod clock;
+mod commits;
 mod contact;
 mod context;
 mod convert;

@@ -61,7 +61,8 @@ impl MemoryLog {
 
 impl Log {
     fn first_index(&self) -> u64 {
-        self.purged.map_or(0, |purged| purged.index + 1)
+        let behind_purged = || self.purged.map_or(0, |purged| purged.index + 1);
+        self.entries.front().map_or_else(behind_purged, |first| first.log_id.index)
     }
 
     /// Offset of `index` in `entries`, kept within `0..=entries.len()`.

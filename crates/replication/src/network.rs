@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
+use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -11,12 +12,13 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use crate::commits::hold_commits;
 use crate::context::Context;
 use crate::convert::{self, InvalidMessage};
 use crate::pb;
@@ -106,7 +108,8 @@ impl Link {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let clock = Arc::clone(&self.context.clock);
-        let requests = input.map(move |request| convert::append_to(request, clock.now()));
+        let requests = hold_commits(input, Arc::clone(&self.context))
+            .map(move |request| convert::append_to(request, clock.now()));
         let request = self.envelope().wrap(requests);
         let replies = self.client(Traffic::Urgent)?.append(request).await.map_err(refused)?;
         Ok(Box::pin(replies.into_inner().map(append_result)))
@@ -302,7 +305,7 @@ impl From<BadAddress> for RpcError {
 #[error("peer closed the stream")]
 struct Closed;
 
-/// openraft hands out what `get_current_snapshot` gave it, and that is frozen.
+/// openraft sends what `get_current_snapshot` gave it, and that is frozen.
 #[derive(Debug, thiserror::Error)]
 #[error("snapshot has no data to send")]
 struct NotFrozen;

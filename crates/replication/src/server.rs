@@ -365,12 +365,14 @@ impl Forwarded {
             // The usual case without a future: `prove` would not wait either.
             let (index, at) = (self.context.applied.index(), self.context.clock.now());
             if self.context.lease.is_valid() {
+                self.context.urgent.raise(index);
                 return Some(barrier_reply(number, Some((index, at))));
             }
         }
         let (raft, context) = (self.raft.clone(), Arc::clone(&self.context));
         self.pending.push(Box::pin(async move {
             let proof = prove(&raft, &context).await;
+            context.urgent.raise(proof.map_or(0, |proof| proof.index));
             barrier_reply(number, proof.map(|proof| (proof.index, proof.at)))
         }));
         None

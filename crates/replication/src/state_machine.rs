@@ -33,8 +33,11 @@ impl StateMachine {
         Self { engine, last_applied: None, membership, applied, clock }
     }
 
-    fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() }
+    /// A frozen view; copies nothing until a write meets it.
+    fn snapshot(&self) -> Snapshot {
+        let last_membership = self.membership.clone();
+        let meta = SnapshotMeta { last_log_id: self.last_applied, last_membership };
+        Snapshot { meta, snapshot: SnapshotData::Frozen(Box::new(self.engine.freeze())) }
     }
 
     fn apply_entry(&mut self, entry: Entry) -> Answer {
@@ -72,7 +75,7 @@ impl StateMachine {
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
-    type SnapshotBuilder = Mark;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         Ok((self.last_applied, self.membership.clone()))
@@ -102,7 +105,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        Mark(self.meta())
+        Builder(Some(self.snapshot()))
     }
 
     async fn install_snapshot(
@@ -110,36 +113,71 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Restored(restored) = snapshot else {
-            return Err(io::Error::other("a snapshot to install must come from a peer"));
-        };
-        self.engine.install(*restored);
+        self.engine.install(restore(snapshot).map_err(io::Error::other)?);
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();
         Ok(())
     }
 
-    /// A view of the state as it is now: newer than the mark that let the log be purged is fine.
+    /// A view of the state as it is now: newer than the one that let the log be purged is fine.
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        if self.last_applied.is_none() {
-            return Ok(None);
-        }
-        let frozen = SnapshotData::Frozen(Box::new(self.engine.freeze()));
-        Ok(Some(Snapshot { meta: self.meta(), snapshot: frozen }))
+        Ok(self.last_applied.is_some().then(|| self.snapshot()))
     }
 }
 
-/// "Builds" a snapshot by saying how far the state reaches; the bytes are made when a peer asks.
-pub(crate) struct Mark(SnapshotMeta);
+/// A view taken at once; its bytes are made only when a peer asks for them.
+pub(crate) struct Builder(Option<Snapshot>);
 
-impl RaftSnapshotBuilder<TypeConfig> for Mark {
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        Ok(Snapshot { meta: self.0.clone(), snapshot: SnapshotData::Mark })
+        self.0.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))
+    }
+}
+
+/// The state in `snapshot`, verified.
+fn restore(snapshot: SnapshotData) -> Result<engine::Restored, engine::CorruptSnapshot> {
+    match snapshot {
+        SnapshotData::Restored(restored) => Ok(*restored),
+        SnapshotData::Frozen(frozen) => {
+            let mut restorer = engine::Restorer::new();
+            for chunk in frozen.encode() {
+                restorer.push(&chunk)?;
+            }
+            restorer.finish()
+        }
     }
 }
 
 /// About a millisecond of applying.
 const YIELD_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use openraft::StorageError;
+    use openraft::testing::log::{StoreBuilder, Suite};
+
+    use crate::memory_log::MemoryLog;
+
+    /// A fresh pair for each case.
+    struct Fresh;
+
+    impl StoreBuilder<TypeConfig, MemoryLog, StateMachine> for Fresh {
+        async fn build(&self) -> Result<((), MemoryLog, StateMachine), StorageError<TypeConfig>> {
+            let engine = engine::StateMachine::new();
+            let (applied, clock) = (Arc::default(), Arc::new(ClusterClock::new()));
+            let state_machine = StateMachine::new(engine, applied, clock);
+            Ok(((), MemoryLog::default(), state_machine))
+        }
+    }
+
+    /// openraft's own cases for a log and a state machine.
+    #[tokio::test]
+    async fn storage_keeps_openrafts_contract() {
+        Suite::test_all(Fresh).await.unwrap();
+    }
+}

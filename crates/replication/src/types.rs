@@ -96,8 +96,6 @@ pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// The state that a snapshot carries, on its way out or in.
 pub(crate) enum SnapshotData {
-    /// Only says how far the state reaches: the log may be purged up to there.
-    Mark,
     /// A frozen view of this replica's state.
     Frozen(Box<engine::Frozen>),
     /// A verified state from a peer.
