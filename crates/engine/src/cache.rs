@@ -141,10 +141,9 @@ impl Cache {
         let Settings { memory_limit, evict, item_len_max } = self.settings;
         // Not the bytes: they follow from the items, and an old snapshot must stay readable when
         // the overhead is measured again.
-        let sums = mix([totals.digest, totals.items, 0, now.0]);
-        let limits = mix([memory_limit, u64::from(evict), item_len_max, watermark.0]);
-        let [a, b, c, d, e, f] = self.counters.words();
-        mix([sums, limits, flush_at.0, mix([mix([a, b, c, d]), e, f, 0])])
+        let sums = mix([totals.digest, totals.items, now.0, watermark.0, flush_at.0]);
+        let limits = mix([memory_limit, u64::from(evict), item_len_max]);
+        mix([sums, limits, mix(self.counters.words())])
     }
 
     /// `set`, `add`, `replace` and `cas`.

@@ -36,7 +36,7 @@ pub enum Command<'a> {
         key: &'a [u8],
         /// How far.
         delta: u64,
-        /// What to store when there is no item; `None` answers [`Outcome::NotFound`](crate::Outcome).
+        /// What to store when there is no item; `None` answers `NotFound`.
         initial: Option<Initial>,
         /// `Some`: change only this version.
         cas: Option<CasUnique>,

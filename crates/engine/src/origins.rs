@@ -27,7 +27,9 @@ pub(crate) struct OriginState {
     /// Cluster time of its last entry.
     pub(crate) seen: UnixMillis,
     pub(crate) kept: VecDeque<Arc<Outcomes>>,
-    /// Wrapping sum of the kept outcomes' digests.
+    /// Of the kept outcomes, in the same order: hashing a value once is enough.
+    digests: VecDeque<u64>,
+    /// Their wrapping sum.
     kept_digest: u64,
     /// Bytes of the items in the kept outcomes.
     kept_bytes: u64,
@@ -100,7 +102,7 @@ impl Origins {
     }
 
     pub(crate) fn digest(&self) -> u64 {
-        mix([self.digest, self.count(), 0, 0])
+        mix([self.digest, self.count()])
     }
 
     fn change(&mut self, origin: Origin, change: impl FnOnce(&mut OriginState)) {
@@ -151,14 +153,16 @@ impl OriginState {
     }
 
     fn keep(&mut self, outcomes: Arc<Outcomes>) {
-        self.kept_digest = self.kept_digest.wrapping_add(outcomes.digest());
+        let digest = outcomes.digest();
+        self.digests.push_back(digest);
+        self.kept_digest = self.kept_digest.wrapping_add(digest);
         self.kept_bytes += outcomes.item_bytes();
         self.kept.push_back(outcomes);
     }
 
     fn pop(&mut self) {
-        if let Some(outcomes) = self.kept.pop_front() {
-            self.kept_digest = self.kept_digest.wrapping_sub(outcomes.digest());
+        if let (Some(outcomes), Some(digest)) = (self.kept.pop_front(), self.digests.pop_front()) {
+            self.kept_digest = self.kept_digest.wrapping_sub(digest);
             self.kept_bytes -= outcomes.item_bytes();
         }
     }
@@ -175,8 +179,9 @@ impl OriginState {
     }
 
     fn digest(&self, origin: Origin) -> u64 {
-        let who = mix([origin.node, origin.epoch, self.last_seq, self.seen.0]);
-        mix([who, self.kept_digest, self.kept.len() as u64, 0])
+        let kept_count = self.kept.len() as u64;
+        let Origin { node, epoch } = origin;
+        mix([node, epoch, self.last_seq, self.seen.0, self.kept_digest, kept_count])
     }
 }
 

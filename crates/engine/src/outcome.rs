@@ -127,7 +127,7 @@ impl Outcomes {
 
     /// Hash of everything in here.
     pub(crate) fn digest(&self) -> u64 {
-        let start = mix([self.seq, self.outcomes.len() as u64, 0, 0]);
+        let start = mix([self.seq, self.outcomes.len() as u64]);
         self.outcomes.iter().fold(start, |sum, outcome| {
             let [tag, first, second] = outcome.words();
             mix([sum, tag, first, second])
@@ -202,7 +202,7 @@ impl Outcome {
             Self::Stored(cas) => [tag, cas.0, 0],
             Self::Touched { flags, cas } => [tag, u64::from(*flags), cas.0],
             Self::Value(item) => {
-                let rest = mix([u64::from(item.flags), item.deadline.0, item.cas.0, 0]);
+                let rest = mix([u64::from(item.flags), item.deadline.0, item.cas.0]);
                 [tag, item.data.content_hash(), rest]
             }
             Self::Number { value, cas } => [tag, *value, cas.0],
@@ -246,13 +246,14 @@ pub(crate) fn decode_item(cursor: &mut Cursor<'_>) -> Option<Item> {
     Some(Item { data, flags, deadline, cas })
 }
 
-/// Hashes four words into one.
-pub(crate) fn mix(words: [u64; 4]) -> u64 {
-    let mut bytes = [0; 32];
+/// Hashes up to eight words into one.
+pub(crate) fn mix<const N: usize>(words: [u64; N]) -> u64 {
+    const { assert!(N <= 8) };
+    let mut bytes = [0; 64];
     for (space, word) in bytes.chunks_exact_mut(8).zip(words) {
         space.copy_from_slice(&word.to_le_bytes());
     }
-    xxh3_64(&bytes)
+    bytes.get(..8 * N).map_or(0, xxh3_64)
 }
 
 /// Bytes that [`Outcomes::encode`] did not write.

@@ -113,7 +113,7 @@ mod tests {
         let mut queue = Queue::new();
         let mut plain: Vec<(NodeIndex, u64)> = Vec::new();
         for step in 0..20_000 {
-            let at = rng.below(plain.len().max(1) as u64) as usize;
+            let at = rng.index(plain.len().max(1));
             match rng.below(3) {
                 0 => plain.push((queue.push_back(step), step)),
                 1 if !plain.is_empty() => {

@@ -61,8 +61,7 @@ impl Slot {
 
     /// This item's share of the state's digest.
     pub(crate) fn digest(&self) -> u64 {
-        let head = mix([self.content, self.cas.0, self.deadline.0, self.order]);
-        mix([head, u64::from(self.flags), 0, 0])
+        mix([self.content, self.cas.0, self.deadline.0, self.order, u64::from(self.flags)])
     }
 }
 

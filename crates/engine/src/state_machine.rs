@@ -99,7 +99,7 @@ impl StateMachine {
     ///
     /// Kept up to date by every change, so that asking costs next to nothing.
     pub fn digest(&self) -> u64 {
-        mix([self.cache.digest(), self.origins.digest(), self.applied.0, 0])
+        mix([self.cache.digest(), self.origins.digest(), self.applied.0])
     }
 
     /// The limits in force.

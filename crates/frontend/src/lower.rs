@@ -55,6 +55,7 @@ pub(crate) fn command<'a>(
         | Request::Noop
         | Request::Quit
         | Request::Stats { .. }
+        | Request::SlabsAutomove { .. }
         | Request::Verbosity { .. }
         | Request::Version
         | _ => return None,

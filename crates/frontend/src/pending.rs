@@ -111,7 +111,7 @@ where
         answered
     }
 
-    /// The rest of the `gat` under way will not be proposed: answers it in the place of its last key.
+    /// The rest of the `gat` under way will not be proposed: answers it with an error.
     pub(crate) fn abandon_touch(
         &mut self,
         reply_to: ReplyTo,

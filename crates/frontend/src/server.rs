@@ -257,10 +257,11 @@ impl<B: Backend> Acceptor<B> {
     async fn run(self) {
         loop {
             if let Err(error) = self.accept_until_suspended().await {
-                tracing::error!(address = %self.listener.address(), %error, "cannot accept clients");
+                let address = self.listener.address();
+                tracing::error!(%address, %error, "cannot accept clients");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            // Where the system cannot close the address for a while, connections are closed instead.
+            // Where the address cannot be closed for a while, connections are closed instead.
             let suspended = !self.backend.accepting() && self.listener.suspend();
             while suspended && !self.backend.accepting() {
                 tokio::time::sleep(ACCEPTING_POLL).await;

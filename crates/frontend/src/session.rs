@@ -246,6 +246,7 @@ impl<B: Backend> Session<B> {
             Request::Noop
             | Request::Quit
             | Request::Stats { .. }
+            | Request::SlabsAutomove { .. }
             | Request::Verbosity { .. }
             | Request::Version
             | _ => self.administer(&request, reply_to),
@@ -256,7 +257,9 @@ impl<B: Backend> Session<B> {
     fn administer(&mut self, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Need> {
         self.in_order()?;
         match request {
-            Request::Noop | Request::Verbosity { .. } => reply_to.done(self.output.bytes()),
+            Request::Noop | Request::SlabsAutomove { .. } | Request::Verbosity { .. } => {
+                reply_to.done(self.output.bytes())
+            }
             Request::Quit => {
                 if let ReplyTo::Binary(_) = reply_to {
                     reply_to.done(self.output.bytes());

@@ -71,6 +71,11 @@ pub enum Request<'a> {
         /// Only if the item still has this cas unique. `Some(0)` never matches.
         cas: Option<u64>,
     },
+    /// `slabs automove`.
+    SlabsAutomove {
+        /// The level asked for, 0 to 2 in memcached.
+        level: u32,
+    },
     /// `touch`.
     Touch {
         /// The item's key.

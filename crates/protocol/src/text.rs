@@ -93,6 +93,7 @@ impl<'a> Command<'a, '_> {
             b"quit" => self.done(Request::Quit, NOREPLY),
             b"replace" => self.store(StoreMode::Replace, &arguments),
             b"shutdown" => self.refused(ProtocolError::ShutdownNotEnabled, REPLY),
+            b"slabs" => self.slabs(&arguments),
             b"stats" => self.stats(&arguments),
             b"touch" => self.touch(&arguments),
             b"verbosity" => self.verbosity(&arguments),
@@ -248,6 +249,17 @@ impl<'a> Command<'a, '_> {
         match parse_u32(arguments.get(0)) {
             None => self.refused(ProtocolError::BadFormat, arguments.reply()),
             Some(level) => self.done(Request::Verbosity { level }, arguments.reply()),
+        }
+    }
+
+    /// `slabs automove` is understood and has no effect: there are no slabs to move.
+    fn slabs(&self, arguments: &Arguments<'a>) -> Step<'a> {
+        match (arguments.get(0), arguments.count()) {
+            (b"automove", 2 | 3) => match parse_u32(arguments.get(1)) {
+                None => self.refused(ProtocolError::BadFormat, arguments.reply()),
+                Some(level) => self.done(Request::SlabsAutomove { level }, arguments.reply()),
+            },
+            _ => self.refused(ProtocolError::UnknownCommand, REPLY),
         }
     }
 

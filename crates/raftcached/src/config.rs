@@ -219,7 +219,7 @@ struct Timing {
 
 impl Timing {
     fn new(options: &Options) -> Result<Self, Refusal> {
-        let heartbeat_ms = options.heartbeat.unwrap_or(15);
+        let heartbeat_ms = options.heartbeat.unwrap_or(20);
         let default = ElectionTimeout { min_ms: 50, max_ms: 75 };
         let ElectionTimeout { min_ms, max_ms } = options.election_timeout.unwrap_or(default);
         let operation_budget_ms = options.operation_budget.unwrap_or(2000);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use replication::status::ClusterStatus;
+use replication::status::{ClusterStatus, NodeStatus};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -187,8 +187,8 @@ async fn all_ready(
                 }
                 Event::Started { .. } => {}
                 Event::Ended { node, how, log, .. } => {
-                    let tail = log_tail(&log);
-                    anyhow::bail!("{node} ended before it was ready ({how}):\n{tail}");
+                    let (shown, words) = (log.display(), last_words(&log));
+                    anyhow::bail!("{node} ended before it was ready ({how}); {shown}:\n{words}");
                 }
                 Event::NotStarted { node, why } => anyhow::bail!("cannot start {node}: {why}"),
             }
@@ -263,32 +263,35 @@ async fn report(nodes: &[NodePlan], seen: &mut mpsc::Receiver<Event>) {
                     None => "is not started again".to_owned(),
                 };
                 say(format_args!("{node} (pid {pid}) has ended ({how}) and {again}"));
-                if let Some(line) = who_leads(nodes, &node).await {
-                    say(format_args!("{line}"));
-                }
+                let leader = who_leads(nodes, &node).await;
+                say(format_args!("{leader}"));
             }
         }
     }
 }
 
-/// Who leads now that `dead` is gone, as soon as the others agree on somebody else.
-async fn who_leads(nodes: &[NodePlan], dead: &str) -> Option<String> {
+/// Who leads now that `dead` is gone.
+async fn who_leads(nodes: &[NodePlan], dead: &str) -> String {
     let admins: Vec<_> =
         nodes.iter().filter(|node| node.name != dead).map(|node| node.admin.clone()).collect();
     let deadline = tokio::time::Instant::now() + LEADER_LIMIT;
     while tokio::time::Instant::now() < deadline {
         let status = status::ask(&admins).await.ok();
-        let leader = status.as_ref().and_then(leader_of).filter(|leader| *leader != dead);
-        if let Some(leader) = leader {
-            return Some(format!("{leader} leads"));
+        if let Some(leader) = status.as_ref().and_then(leader_of)
+            && leader != dead
+        {
+            return format!("{leader} leads");
         }
         tokio::time::sleep(POLL).await;
     }
-    Some("nobody leads: a majority of the nodes is gone".to_owned())
+    "nobody leads: a majority of the nodes is gone".to_owned()
 }
 
+/// The node that leads and knows it; a node that others have just voted for may yet fail.
 fn leader_of(status: &ClusterStatus) -> Option<&str> {
-    status.shards.first()?.leader.as_deref()
+    let leader = status.shards.first()?.leader.as_deref()?;
+    let leads = |node: &NodeStatus| node.name == leader && node.state == "leader";
+    (status.quorum && status.nodes.iter().any(leads)).then_some(leader)
 }
 
 /// Whether the node at `admin` answers clients.
@@ -297,13 +300,16 @@ async fn is_ready(admin: &HostPort) -> bool {
     reply.is_ok_and(|reply| reply.status == 200)
 }
 
-/// The last lines of a node's log: what it said before it ended.
-fn log_tail(log: &Path) -> String {
+/// What a node said before it ended: the last lines of its log, or those of a panic without the
+/// trace below it.
+fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
-    let tail = lines.get(lines.len().saturating_sub(LOG_TAIL_LINES)..).unwrap_or_default();
-    tail.join("\n")
+    let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+    let first = panic.unwrap_or(lines.len().saturating_sub(LAST_WORDS));
+    let words = lines.get(first..).unwrap_or_default();
+    words.iter().take(LAST_WORDS).map(|line| format!("  {line}\n")).collect()
 }
 
 const NODE_COUNT: u16 = 3;
@@ -312,4 +318,4 @@ const EVENTS_MAX: usize = 16;
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const LEADER_LIMIT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
-const LOG_TAIL_LINES: usize = 5;
+const LAST_WORDS: usize = 5;

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, allow_negative_numbers = true)]
     pub(crate) port: Option<u16>,
 
-    /// Address for clients; anything but loopback is open to whoever can reach it [default: 127.0.0.1]
+    /// Address for clients; all but loopback is open to whoever can reach it [default: 127.0.0.1]
     #[arg(short = 'l', long, value_name = "ADDRESS", env = "RAFTCACHED_LISTEN")]
     #[arg(hide_env_values = true)]
     pub(crate) listen: Option<Host>,
@@ -100,7 +100,7 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, help_heading = "Cluster")]
     pub(crate) advertise_admin: Option<HostPort>,
 
-    /// Time between a leader's heartbeats [default: 15]
+    /// Time between a leader's heartbeats [default: 20]
     #[arg(long, value_name = "MS", env = "RAFTCACHED_HEARTBEAT")]
     #[arg(hide_env_values = true, help_heading = "Timing", allow_negative_numbers = true)]
     pub(crate) heartbeat: Option<u64>,

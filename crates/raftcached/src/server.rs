@@ -6,7 +6,7 @@
 //!   raft:        log, votes, apply, peers (replication)
 //! ```
 //!
-//! Start: all addresses are taken, the node joins and catches up, and only then clients may connect.
+//! Start: all addresses are taken, the node joins and catches up, and then clients may connect.
 //! End: health checks fail, leadership moves away, clients' requests are answered, raft stops.
 
 use std::io::Read as _;

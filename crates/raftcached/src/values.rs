@@ -57,7 +57,7 @@ impl FromStr for HostPort {
         if bracketed.is_none() && host.contains(':') {
             return Err(BadValue("an IPv6 address needs brackets: [::1]:21211"));
         }
-        let Host(host) = bracketed.unwrap_or(host).parse()?;
+        let host = host_name(bracketed.unwrap_or(host))?;
         let port = port.parse().map_err(|_| BadValue("the port is not in 0..65535"))?;
         Ok(Self { host, port })
     }
@@ -87,18 +87,7 @@ impl FromStr for Host {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let text = text.trim();
-        match text {
-            "" => Err(BadValue("the host is empty")),
-            _ if text.contains(',') => Err(BadValue("more than one address is not supported yet")),
-            _ if text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte)) =>
-            {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(BadValue("a host has only letters, digits and .-_:")),
-        }
+        host_name(text.trim()).map(Self)
     }
 }
 
@@ -188,6 +177,19 @@ impl Scalar {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text,
         }
+    }
+}
+
+fn host_name(text: &str) -> Result<String, BadValue> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    if text.is_empty() {
+        Err(BadValue("the host is empty"))
+    } else if text.contains(',') {
+        Err(BadValue("more than one address is not supported yet"))
+    } else if text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(BadValue("a host has only letters, digits and .-_:"))
     }
 }
 

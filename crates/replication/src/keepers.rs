@@ -74,11 +74,17 @@ pub(crate) async fn keep_log_short(raft: Raft, log: MemoryLog) {
     }
 }
 
-/// The leader's once-a-second duties: time passes without writes, and its settings rule.
+/// Once-a-second duties: time passes without writes, the leader's settings rule, and every node
+/// shows that it is there, because the state forgets origins that are silent for ten minutes.
 pub(crate) async fn keep_cluster(raft: Raft, context: Arc<Context>) {
     let mut server_metrics = raft.server_metrics();
     let mut applied_before = 0;
+    let mut shown = Instant::now();
     loop {
+        if SHOW_EVERY < shown.elapsed() {
+            settle(&context, &Command::Tick).await;
+            shown = Instant::now();
+        }
         let leads = {
             let metrics = server_metrics.borrow_watched();
             metrics.state == ServerState::Leader
@@ -113,7 +119,8 @@ const LEASE_CHECKS_PER_HEARTBEAT: u32 = 2;
 const FOLLOWER_TRUSTS: Duration = Duration::from_millis(1000);
 
 /// The log may grow to this before it is cut back to `LOG_BYTES_KEPT`.
-const LOG_BYTES_MAX: usize = 12 * 1024 * 1024;
-const LOG_BYTES_KEPT: usize = 6 * 1024 * 1024;
+const LOG_BYTES_MAX: usize = 6 * 1024 * 1024;
+const LOG_BYTES_KEPT: usize = 4 * 1024 * 1024;
 const PURGE_PAUSE: Duration = Duration::from_millis(5);
+const SHOW_EVERY: Duration = Duration::from_secs(60);
 const DUTY_EVERY: Duration = Duration::from_millis(1000);

@@ -345,11 +345,14 @@ impl Forwarded {
     }
 
     async fn batch(&mut self, body: &Bytes) -> Option<pb::ForwardReply> {
-        let Ok(header) = engine::BatchHeader::decode(body) else {
-            tracing::warn!("forwarded batch refused: its header cannot be read");
-            return None;
+        // Before it is in the log: there, every replica would have to refuse it.
+        let seq = match engine::BatchHeader::check(body) {
+            Ok(header) => header.seq,
+            Err(error) => {
+                tracing::warn!(%error, "forwarded batch refused");
+                return None;
+            }
         };
-        let seq = header.seq;
         match propose(&self.raft, &self.context, convert::unshare(body)).await {
             Ok(proposed) => {
                 let reply = async move { batch_reply(seq, verdict(proposed).await) };

@@ -110,9 +110,9 @@ fn chunks_are_bounded() {
     let mut rng = Rng(7);
     let large = vec![b'v'; 900_000];
     let origin = Origin { node: 1, epoch: 1 };
-    for seq in 1..=3_000 {
+    for seq in 1..=1_000 {
         let key = format!("key {seq}").into_bytes();
-        let value_len = if seq == 1_500 { large.len() } else { rng.below(600) as usize };
+        let value_len = if seq == 500 { large.len() } else { rng.index(1_800) };
         let value = &large[..value_len];
         let (mode, expiry) = (StoreMode::Set, Expiry::Never);
         let set = Command::Store { mode, key: &key, flags: 0, expiry, value, cas: None };
@@ -120,8 +120,8 @@ fn chunks_are_bounded() {
     }
     let chunks = chunks(&state);
     let longest = chunks.iter().map(Vec::len).max().unwrap();
-    assert!(900_000 < longest && longest < 900_000 + PAYLOAD_LEN + 1_000, "{longest}");
-    assert_eq!(chunks.iter().filter(|chunk| PAYLOAD_LEN + 1_000 < chunk.len()).count(), 1);
+    assert!(900_000 < longest && longest < 900_000 + PAYLOAD_LEN + 2_000, "{longest}");
+    assert_eq!(chunks.iter().filter(|chunk| PAYLOAD_LEN + 2_000 < chunk.len()).count(), 1);
     assert!(3 < chunks.len());
     assert_eq!(restore(&chunks).unwrap().digest(), state.digest());
 
@@ -168,7 +168,9 @@ fn reseal(chunk: &mut [u8]) {
 proptest! {
     /// Invariant 8: garbage behind a correct checksum is refused, without a panic.
     #[test]
-    fn sealed_garbage_is_refused(changes in prop::collection::vec((22usize..2000, any::<u8>()), 1..6)) {
+    fn sealed_garbage_is_refused(
+        changes in prop::collection::vec((0usize..2000, any::<u8>()), 1..6),
+    ) {
         let original = chunks(&state()).concat();
         let mut chunk = original.clone();
         for (at, byte) in changes {

@@ -20,7 +20,8 @@ async fn stays_in_step_after_a_value_that_is_too_large() {
              set k 0 0 5000\r\n{large}\r\nget k\r\nset j 0 0 1\r\n2\r\nget j\r\n"
         );
         let replies = fixture.talk(width, input.as_bytes()).await;
-        let want = "STORED\r\nSERVER_ERROR object too large for cache\r\nVALUE k 0 1\r\n1\r\nEND\r\n\
+        let want = "STORED\r\nSERVER_ERROR object too large for cache\r\n\
+                    VALUE k 0 1\r\n1\r\nEND\r\n\
                     SERVER_ERROR object too large for cache\r\nEND\r\n\
                     STORED\r\nVALUE j 0 1\r\n2\r\nEND\r\n";
         assert_eq!(replies, want, "width {width}");

@@ -24,7 +24,7 @@ fn without_options_it_is_memcached_on_loopback() {
     assert_eq!((have.memory_limit, have.evict, have.item_len_max), (64 << 20, true, 1 << 20));
     assert_eq!((have.connections_max, have.threads), (1024, 4));
     assert_eq!((have.join.len(), have.bootstrap_expect), (0, 1));
-    assert_eq!((have.heartbeat_ms, have.election_timeout_ms), (15, (50, 75)));
+    assert_eq!((have.heartbeat_ms, have.election_timeout_ms), (20, (50, 75)));
     assert_eq!((have.operation_budget_ms, have.isolation_close_ms), (2000, 3000));
 }
 
