@@ -15,8 +15,8 @@ pub const KEY_LEN_MAX: usize = 250;
 /// Covers the slot in its hash table, the node of the eviction order, the record of the deadline,
 /// the header of the shared allocation and what the allocator rounds up to 16 bytes. Measured as
 /// growth of the resident size per item: 133 to 140 bytes without deadlines, 180 to 211 with,
-/// depending on how full the hash tables happen to be. An allocator with coarse size classes adds
-/// up to a fifth of a large value, which no constant can cover.
+/// depending on how full the hash tables happen to be. What the allocator rounds a larger item up
+/// to is accounted for beside this.
 pub const ITEM_OVERHEAD: u64 = 216;
 
 /// One version of an item; a cheap clone that stays valid while it is being sent.

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::item::{Data, Deadline, ITEM_OVERHEAD};
+use crate::item::{Data, Deadline};
+use crate::store::item_bytes;
 use crate::{
     CasUnique, Command, Direction, Expiry, Initial, Item, Origin, Outcome, Settings, StoreMode,
     number,
@@ -324,5 +325,5 @@ impl ModelItem {
 }
 
 fn cost(key: &[u8], value: &[u8]) -> u64 {
-    (key.len() + value.len()) as u64 + ITEM_OVERHEAD
+    item_bytes((key.len() + value.len()) as u64)
 }

@@ -31,12 +31,18 @@ pub(crate) async fn watch_leader(raft: Raft, context: Arc<Context>, leader: Lead
 }
 
 /// Whether nothing listens at the peer's address. A peer that only takes long is not refused.
+///
+/// Asks a few times: of a process that dies, the listener may be closed after the connections.
 async fn is_refused(peer: &Peer) -> bool {
-    let connect = timeout(CONNECT_TIMEOUT, TcpStream::connect(&peer.member.peer)).await;
-    match connect {
-        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        Ok(Ok(_)) | Err(_) => false,
+    for _ in 0..CONNECT_TRIES {
+        let connect = timeout(CONNECT_TIMEOUT, TcpStream::connect(&peer.member.peer)).await;
+        match connect {
+            Ok(Err(error)) => return error.kind() == std::io::ErrorKind::ConnectionRefused,
+            Ok(Ok(_)) => sleep(CONNECT_PAUSE).await,
+            Err(_) => return false,
+        }
     }
+    false
 }
 
 /// Stands for election until somebody leads who is not `dead`, or the timers have taken over.
@@ -67,6 +73,9 @@ fn rank(raft: &Raft, own: ReplicaId, dead: ReplicaId) -> u32 {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+
+const CONNECT_TRIES: u32 = 10;
+const CONNECT_PAUSE: Duration = Duration::from_millis(3);
 
 /// Others may have heard from the leader a little later than this node did.
 const MARGIN: Duration = Duration::from_millis(3);

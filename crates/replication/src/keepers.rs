@@ -56,14 +56,19 @@ fn confirmed(metrics: &Metrics, now: Instant) -> Option<Instant> {
     now.checked_sub(openraft::Instant::elapsed(&**acked))
 }
 
-/// Keeps the log in memory short. What a slow follower misses then comes as a snapshot.
+/// Keeps the log in memory short, but for what a live follower has yet to get: it would need a
+/// snapshot of everything instead. A follower that lags by more than `LOG_BYTES_MAX` does.
 pub(crate) async fn keep_log_short(raft: Raft, log: MemoryLog) {
     loop {
         log.grown().await;
-        if log.bytes() <= LOG_BYTES_MAX {
-            continue;
+        let bytes = log.bytes();
+        let Some(mut point) = log.purge_point(LOG_BYTES_KEPT) else { continue };
+        if bytes < LOG_BYTES_MAX {
+            if bytes < LOG_BYTES_USUAL {
+                continue;
+            }
+            point = point.min(slowest_matched(&raft.metrics().borrow_watched()));
         }
-        let Some(point) = log.purge_point(LOG_BYTES_KEPT) else { continue };
         // Only what a snapshot covers can be purged; it is a view, dropped at once.
         if raft.trigger().snapshot().await.is_err()
             || raft.trigger().purge_log(point).await.is_err()
@@ -72,6 +77,19 @@ pub(crate) async fn keep_log_short(raft: Raft, log: MemoryLog) {
         }
         sleep(PURGE_PAUSE).await;
     }
+}
+
+/// The index that every live follower of this leader has; no limit on a node that does not lead.
+fn slowest_matched(metrics: &Metrics) -> u64 {
+    let (Some(replication), Some(heartbeat)) = (&metrics.replication, &metrics.heartbeat) else {
+        return u64::MAX;
+    };
+    let is_live = |id| {
+        let heard = heartbeat.get(id).and_then(Option::as_ref);
+        heard.is_some_and(|heard| openraft::Instant::elapsed(&**heard) < FOLLOWER_TRUSTS)
+    };
+    let live = replication.iter().filter(|(id, _)| **id == metrics.id || is_live(*id));
+    live.map(|(_, matched)| matched.map_or(0, |matched| matched.index)).min().unwrap_or(u64::MAX)
 }
 
 /// Once-a-second duties: time passes without writes, the leader's settings rule, and every node
@@ -118,9 +136,11 @@ const LEASE_CHECKS_PER_HEARTBEAT: u32 = 2;
 /// A follower that has not heard of its leader for this long says that there is no quorum.
 const FOLLOWER_TRUSTS: Duration = Duration::from_millis(1000);
 
-/// The log may grow to this before it is cut back to `LOG_BYTES_KEPT`.
-const LOG_BYTES_MAX: usize = 6 * 1024 * 1024;
-const LOG_BYTES_KEPT: usize = 4 * 1024 * 1024;
+/// The log is cut back to `LOG_BYTES_KEPT` when it has grown to `LOG_BYTES_USUAL`; what a live
+/// follower lacks stays until `LOG_BYTES_MAX`.
+const LOG_BYTES_KEPT: usize = 3 * 1024 * 1024;
+const LOG_BYTES_USUAL: usize = 5 * 1024 * 1024;
+const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PURGE_PAUSE: Duration = Duration::from_millis(5);
 const SHOW_EVERY: Duration = Duration::from_secs(60);
 const DUTY_EVERY: Duration = Duration::from_millis(1000);

@@ -189,7 +189,9 @@ async fn receive_snapshot(
         };
         restorer.push(&chunk).map_err(corrupt)?;
     }
-    Ok((header, restorer.finish().map_err(corrupt)?))
+    let restored = restorer.finish().map_err(corrupt)?;
+    tracing::info!(applied = restored.applied().0, "snapshot received");
+    Ok((header, restored))
 }
 
 #[tonic::async_trait]

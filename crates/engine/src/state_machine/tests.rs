@@ -505,3 +505,13 @@ fn readers_never_miss_what_is_always_there() {
         writing.join().unwrap();
     });
 }
+
+/// jemalloc's size classes: 16 bytes apart up to 128, then four between powers of two.
+#[test]
+fn accounting_follows_the_allocators_size_classes() {
+    let cases = [(2, 0), (112, 0), (113, 160 - 129), (1008, 0), (1009, 1280 - 1025), (1264, 0)];
+    for (data_len, rounding) in cases {
+        let bytes = crate::store::item_bytes(data_len);
+        assert_eq!(bytes, data_len + ITEM_OVERHEAD + rounding, "case: {data_len}");
+    }
+}
