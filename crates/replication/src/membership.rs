@@ -70,30 +70,43 @@ async fn is_alive(context: &Context, id: ReplicaId, member: &Member) -> bool {
     hello.is_ok_and(|reply| reply.is_ok_and(|reply| reply.into_inner().id == id))
 }
 
-/// One membership change that is due, if any: a caught-up learner takes the vote of its dead
-/// namesake, or gets one of its own.
+/// The voters that are due, if others than now: a caught-up learner takes the vote of its dead
+/// namesake, or gets one of its own; a change that was cut off in its joint phase is completed.
 fn due_change(metrics: &Metrics) -> Option<BTreeSet<ReplicaId>> {
-    let membership = metrics.membership_config.membership();
-    let changing = membership.get_joint_config().len() != 1
-        || metrics.membership_config != metrics.committed_membership_config;
-    if changing {
+    if !is_settled(metrics) {
         return None;
+    }
+    let membership = metrics.membership_config.membership();
+    if let [_, .., target] = membership.get_joint_config().as_slice() {
+        return Some(target.clone());
     }
     let replication = metrics.replication.as_ref()?;
     let last = metrics.last_log_index?;
-    let voters: BTreeSet<_> = membership.voter_ids().collect();
+    let mut voters: BTreeSet<_> = membership.voter_ids().collect();
     let caught_up = membership.learner_ids().find(|id| {
         let matched = replication.get(id).copied().flatten();
         matched.is_some_and(|matched| last.saturating_sub(matched.index) <= CAUGHT_UP_ENTRIES)
     })?;
     let name = &membership.get_node(&caught_up)?.name;
     let predecessor = voters.iter().find(|id| is_named(membership, **id, name)).copied();
-    let mut voters = voters;
     if let Some(predecessor) = predecessor {
         voters.remove(&predecessor);
     }
     voters.insert(caught_up);
     Some(voters)
+}
+
+/// Whether the last membership entry is committed: only then may another follow.
+fn is_settled(metrics: &Metrics) -> bool {
+    metrics.membership_config == metrics.committed_membership_config
+}
+
+/// Whether something is left to do or to wait for.
+fn is_changing(metrics: &Metrics) -> bool {
+    let membership = metrics.membership_config.membership();
+    !is_settled(metrics)
+        || 1 < membership.get_joint_config().len()
+        || 0 < membership.learner_ids().count()
 }
 
 fn is_named(membership: &Membership, id: ReplicaId, name: &str) -> bool {
@@ -104,12 +117,11 @@ fn is_named(membership: &Membership, id: ReplicaId, name: &str) -> bool {
 pub(crate) async fn promote_learners(raft: Raft) {
     let mut server_metrics = raft.server_metrics();
     loop {
-        let (leads, change, waiting) = {
+        let (change, busy) = {
             let metrics = raft.metrics();
             let metrics = metrics.borrow_watched();
             let leads = metrics.state == ServerState::Leader;
-            let learners = metrics.membership_config.membership().learner_ids().count();
-            (leads, leads.then(|| due_change(&metrics)).flatten(), learners > 0)
+            (leads.then(|| due_change(&metrics)).flatten(), leads && is_changing(&metrics))
         };
         if let Some(voters) = change {
             tracing::info!(?voters, "changing the voters");
@@ -118,7 +130,7 @@ pub(crate) async fn promote_learners(raft: Raft) {
                 tracing::warn!(%error, "membership change failed, trying again");
                 sleep(PROMOTE_EVERY).await;
             }
-        } else if leads && waiting {
+        } else if busy {
             sleep(PROMOTE_EVERY).await;
         } else if server_metrics.changed().await.is_err() {
             return;
@@ -193,3 +205,85 @@ const PROMOTE_EVERY: Duration = Duration::from_millis(10);
 const HELLO_TIMEOUT: Duration = Duration::from_millis(300);
 const MOVE_TIMEOUT: Duration = Duration::from_millis(1000);
 const ALIVE_WITHIN: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use crate::types::{LeaderId, LogId, StoredMembership};
+
+    const LAST: u64 = 1000;
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new(LeaderId { term: 1, node_id: 1 }, index)
+    }
+
+    /// A leader's metrics: voters `configs`, and everybody's name and how far it has got.
+    fn metrics(configs: &[&[ReplicaId]], members: &[(ReplicaId, &str, u64)]) -> Metrics {
+        let nodes = members.iter().map(|(id, name, _)| {
+            let member = Member { name: (*name).to_owned(), ..Member::default() };
+            (*id, member)
+        });
+        let nodes: std::collections::BTreeMap<_, _> = nodes.collect();
+        let configs = configs.iter().map(|ids| ids.iter().copied().collect()).collect();
+        let membership = Membership::new(configs, nodes).unwrap();
+        let stored = Arc::new(StoredMembership::new(Some(log_id(9)), membership));
+        let mut metrics = Metrics::new_initial(1);
+        metrics.state = ServerState::Leader;
+        metrics.last_log_index = Some(LAST);
+        metrics.membership_config = Arc::clone(&stored);
+        metrics.committed_membership_config = stored;
+        let matched = members.iter().map(|(id, _, matched)| (*id, Some(log_id(*matched))));
+        metrics.replication = Some(matched.collect());
+        metrics
+    }
+
+    fn due(metrics: &Metrics) -> Option<Vec<ReplicaId>> {
+        due_change(metrics).map(|voters| voters.into_iter().collect())
+    }
+
+    #[test]
+    fn a_caught_up_learner_takes_its_namesakes_vote() {
+        let members = [(1, "n1", LAST), (2, "n2", LAST), (3, "n3", 5), (4, "n3", LAST)];
+        assert_eq!(due(&metrics(&[&[1, 2, 3]], &members)), Some(vec![1, 2, 4]));
+        let members = [(1, "n1", LAST), (2, "n2", LAST), (3, "n3", 5), (4, "n3", 5)];
+        let metrics = metrics(&[&[1, 2, 3]], &members);
+        assert_eq!(due(&metrics), None, "it has to catch up first");
+        assert!(is_changing(&metrics));
+    }
+
+    #[test]
+    fn a_learner_of_a_new_name_gets_a_vote_of_its_own() {
+        let members = [(1, "n1", LAST), (2, "n2", LAST)];
+        assert_eq!(due(&metrics(&[&[1]], &members)), Some(vec![1, 2]));
+    }
+
+    /// A leader that lost its lease between the two steps left the cluster in its joint phase,
+    /// and nobody ever ended it: no dead node could be replaced any more.
+    #[test]
+    fn a_change_cut_off_in_its_joint_phase_is_completed() {
+        let members = [(1, "n1", LAST), (2, "n2", LAST), (3, "n3", 5), (4, "n3", LAST)];
+        let metrics = metrics(&[&[1, 2, 3], &[1, 2, 4]], &members);
+        assert_eq!(due(&metrics), Some(vec![1, 2, 4]));
+        assert!(is_changing(&metrics));
+    }
+
+    #[test]
+    fn one_change_waits_for_the_other() {
+        let members = [(1, "n1", LAST), (2, "n2", LAST), (3, "n3", 5), (4, "n3", LAST)];
+        let mut metrics = metrics(&[&[1, 2, 3]], &members);
+        metrics.committed_membership_config = Arc::default();
+        assert_eq!(due(&metrics), None);
+        assert!(is_changing(&metrics));
+    }
+
+    #[test]
+    fn a_whole_cluster_is_left_alone() {
+        let members = [(1, "n1", LAST), (2, "n2", LAST), (3, "n3", LAST)];
+        let metrics = metrics(&[&[1, 2, 3]], &members);
+        assert_eq!(due(&metrics), None);
+        assert!(!is_changing(&metrics));
+    }
+}
