@@ -3,25 +3,56 @@
 use std::fmt;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
+
+use crate::machine::Undisturbed;
+
 /// A set of measured durations.
 #[derive(Debug, Clone, Default)]
-pub struct Figures(Vec<Duration>);
+pub struct Figures {
+    measured: Vec<Duration>,
+    disturbed: usize,
+}
 
 impl Figures {
     /// Adds one measurement.
     pub fn push(&mut self, measured: Duration) {
-        self.0.push(measured);
+        self.measured.push(measured);
+    }
+
+    /// Adds one measurement that began at `begun`, unless the machine stood still in between.
+    pub fn push_undisturbed(&mut self, measured: Duration, begun: Undisturbed) {
+        if begun.holds() {
+            self.push(measured);
+        } else {
+            self.disturbed += 1;
+        }
+    }
+
+    /// Judges a percentile, if the machine let at least half of the measurements be taken.
+    ///
+    /// # Errors
+    ///
+    /// When the percentile is above `max`.
+    pub fn judge(&self, percent: usize, max: Duration) -> Result<()> {
+        if self.count() < self.disturbed {
+            println!("NOT JUDGED: time was stolen from this machine in {} rounds", self.disturbed);
+            return Ok(());
+        }
+        let have = self.percentile(percent);
+        ensure!(have <= max, "p{percent} is {}, over {}: {self}", millis(have), millis(max));
+        Ok(())
     }
 
     /// How many were measured.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.measured.len()
     }
 
     /// The smallest measurement that at least `percent` of all do not exceed (nearest rank); zero
     /// when nothing was measured.
     pub fn percentile(&self, percent: usize) -> Duration {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.measured.clone();
         sorted.sort_unstable();
         let rank = (sorted.len() * percent).div_ceil(100).max(1);
         sorted.get(rank - 1).copied().unwrap_or_default()
@@ -32,7 +63,11 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |percent| millis(self.percentile(percent));
         write!(f, "n={} min={} p50={} p90={}", self.count(), at(0), at(50), at(90))?;
-        write!(f, " p99={} max={}", at(99), at(100))
+        write!(f, " p99={} max={}", at(99), at(100))?;
+        match self.disturbed {
+            0 => Ok(()),
+            disturbed => write!(f, ", and {disturbed} not counted: time was stolen"),
+        }
     }
 }
 
