@@ -98,7 +98,9 @@ impl Cache {
             Request::Version => reply_to.version("1.6.18", out),
             Request::Noop | Request::Quit | Request::Verbosity { .. } => reply_to.done(out),
             Request::Stats { topic } => stats(topic, reply_to, out),
-            _ => reply_to.server_error("not known to this test", out),
+            Request::SlabsAutomove { .. } | _ => {
+                reply_to.server_error("not known to this test", out);
+            }
         }
     }
 
