@@ -138,9 +138,9 @@ const FOLLOWER_TRUSTS: Duration = Duration::from_millis(1000);
 
 /// The log is cut back to `LOG_BYTES_KEPT` when it has grown to `LOG_BYTES_USUAL`; what a live
 /// follower lacks stays until `LOG_BYTES_MAX`.
-const LOG_BYTES_KEPT: usize = 3 * 1024 * 1024;
-const LOG_BYTES_USUAL: usize = 5 * 1024 * 1024;
-const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+const LOG_BYTES_KEPT: usize = 2 * 1024 * 1024;
+const LOG_BYTES_USUAL: usize = 4 * 1024 * 1024;
+const LOG_BYTES_MAX: usize = 12 * 1024 * 1024;
 const PURGE_PAUSE: Duration = Duration::from_millis(5);
 const SHOW_EVERY: Duration = Duration::from_secs(60);
 const DUTY_EVERY: Duration = Duration::from_millis(1000);
