@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::barrier::prove;
+use crate::barrier::{Proof, prove, prove_by_lease};
 use crate::context::Context;
 use crate::convert;
 use crate::formation;
@@ -366,19 +366,16 @@ impl Forwarded {
     }
 
     fn barrier(&mut self, number: u64) -> Option<pb::ForwardReply> {
-        if self.context.lease.is_valid() {
-            // The usual case without a future: `prove` would not wait either.
-            let (index, at) = (self.context.applied.index(), self.context.clock.now());
-            if self.context.lease.is_valid() {
-                self.context.urgent.raise(index);
-                return Some(barrier_reply(number, Some((index, at))));
-            }
+        // The usual case without a future.
+        if let Some(proof) = prove_by_lease(&self.context) {
+            self.context.urgent.raise(proof.index);
+            return Some(barrier_reply(number, Some(proof)));
         }
         let (raft, context) = (self.raft.clone(), Arc::clone(&self.context));
         self.pending.push(Box::pin(async move {
             let proof = prove(&raft, &context).await;
             context.urgent.raise(proof.map_or(0, |proof| proof.index));
-            barrier_reply(number, proof.map(|proof| (proof.index, proof.at)))
+            barrier_reply(number, proof)
         }));
         None
     }
@@ -400,10 +397,10 @@ fn batch_reply(seq: u64, verdict: Verdict) -> pb::ForwardReply {
     pb::ForwardReply { what: Some(pb::forward_reply::What::Batch(reply)) }
 }
 
-fn barrier_reply(number: u64, proof: Option<(u64, UnixMillis)>) -> pb::ForwardReply {
+fn barrier_reply(number: u64, proof: Option<Proof>) -> pb::ForwardReply {
     let proven = proof.is_some();
-    let (index, at) = proof.unwrap_or_default();
-    let reply = pb::BarrierReply { number, proven, index, at: at.0 };
+    let (index, at) = proof.map_or((0, 0), |proof| (proof.index, proof.at.0));
+    let reply = pb::BarrierReply { number, proven, index, at };
     pb::ForwardReply { what: Some(pb::forward_reply::What::Barrier(reply)) }
 }
 
