@@ -57,6 +57,7 @@ mod shared;
 mod snapshot;
 mod state_machine;
 mod store;
+mod table;
 #[cfg(test)]
 mod testing;
 

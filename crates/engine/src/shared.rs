@@ -11,13 +11,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::item::{Data, Deadline};
 use crate::outcome::mix;
 use crate::queue::NodeIndex;
+use crate::table::Table;
 use crate::{CasUnique, EngineStats, Item, Settings, UnixMillis};
 
 /// Read by many threads, written by the state machine alone.
@@ -30,9 +30,9 @@ pub(crate) struct Shared {
     published: Mutex<(EngineStats, Settings)>,
 }
 
-/// One part of the key space. Behind an `Arc`: a frozen view keeps it, the writer then copies it
-/// before it writes.
-pub(crate) type Segment = HashTable<Slot>;
+/// One part of the key space. Behind an `Arc`: a frozen view keeps it, the writer then copies what
+/// it writes to.
+pub(crate) type Segment = Table;
 
 /// One item, and what the writer needs to find its way back. 56 bytes.
 #[derive(Debug, Clone)]
@@ -150,11 +150,12 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
     xxh3_64(key)
 }
 
-/// Enough that a reader seldom meets the writer, and that copying one under a frozen view is short.
+/// Enough that a reader seldom meets the writer.
 ///
 /// The unit tests make thousands of caches with a few items each.
 const SEGMENT_COUNT: usize = if cfg!(test) { 16 } else { 4096 };
 
-/// hashbrown takes the top 7 bits for its tags and the low ones for the bucket: a segment chosen
-/// by either of them would hold keys that all look alike.
+/// hashbrown takes the top 7 bits for its tags and the low ones for the bucket, a segment's table
+/// the 16 below these for its parts: a segment chosen by any of them would hold keys that all look
+/// alike.
 const SEGMENT_SHIFT: u32 = 44;

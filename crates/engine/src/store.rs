@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::CasUnique;
 use crate::item::{Data, Deadline, ITEM_OVERHEAD};
 use crate::queue::{NodeIndex, Queue};
-use crate::shared::{Segment, Shared, Slot, hash};
+use crate::shared::{Segment, Shared, Slot};
 
 /// The writer's side of the items: every change goes through here.
 pub(crate) struct Store {
@@ -119,9 +119,7 @@ impl Store {
     pub(crate) fn insert(&mut self, hash: u64, version: Version) {
         let slot = new_slot(version, self.queue.push_back(hash));
         self.link(&slot);
-        self.with_segment(hash, |segment| {
-            segment.insert_unique(hash, slot, rehash);
-        });
+        self.with_segment(hash, |segment| segment.insert(hash, slot));
     }
 
     /// Overwrites an item and makes it the newest.
@@ -175,14 +173,8 @@ impl Store {
 
     /// Removes an item, if it is there.
     pub(crate) fn remove(&mut self, hash: u64, node: NodeIndex) {
-        let slot = self.with_segment(hash, |segment| {
-            let entry = segment.find_entry(hash, |slot| slot.node == node).ok()?;
-            let (slot, _) = entry.remove();
-            if segment.len() * 8 < segment.capacity() && SHRINK_CAPACITY_MIN < segment.capacity() {
-                segment.shrink_to(segment.len() * 2, rehash);
-            }
-            Some(slot)
-        });
+        let slot =
+            self.with_segment(hash, |segment| segment.remove(hash, |slot| slot.node == node));
         if let Some(slot) = slot {
             self.unlink(&slot);
             self.queue.remove(node);
@@ -248,7 +240,7 @@ impl Store {
         })
     }
 
-    /// The one place that writes: copies the segment first if a frozen view holds it.
+    /// The one place that writes: copies what is written to first if a frozen view holds it.
     fn with_segment<R>(&self, hash: u64, change: impl FnOnce(&mut Segment) -> R) -> R {
         change(Arc::make_mut(&mut *self.shared.segment(hash).write()))
     }
@@ -280,13 +272,6 @@ fn new_slot(version: Version, node: NodeIndex) -> Slot {
     Slot { data, deadline, cas, order, content, flags, node }
 }
 
-fn rehash(slot: &Slot) -> u64 {
-    hash(slot.data.key())
-}
-
-/// Smaller tables are not worth the copying.
-const SHRINK_CAPACITY_MIN: usize = 64;
-
 #[cfg(test)]
 impl Store {
     /// Recounts everything and follows every index to its item.
@@ -296,7 +281,7 @@ impl Store {
         for segment in self.shared.segments() {
             for slot in segment.read().iter() {
                 totals.add(slot);
-                assert_eq!(self.queue.hash(slot.node), rehash(slot));
+                assert_eq!(self.queue.hash(slot.node), crate::table::rehash(slot));
                 if slot.deadline != Deadline::NEVER {
                     deadlines.insert((slot.deadline, slot.order), slot.node);
                 }

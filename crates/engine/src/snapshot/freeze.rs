@@ -11,7 +11,8 @@ use crate::codec::Put;
 use crate::shared::{Segment, hash};
 use crate::{LogIndex, Origin, Outcomes, StateMachine, UnixMillis};
 
-/// A view of the state at one index; writes go on beside it.
+/// A view of the state at one index; writes go on beside it. Clones share what they show.
+#[derive(Clone)]
 pub struct Frozen {
     scalars: Scalars,
     segments: Vec<Arc<Segment>>,
@@ -20,7 +21,7 @@ pub struct Frozen {
     digest: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct FrozenOrigin {
     origin: Origin,
     last_seq: u64,
