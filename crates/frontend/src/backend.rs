@@ -71,6 +71,9 @@ pub enum Unavailable {
     /// No majority answered within the operation budget; nothing was done.
     #[error("no quorum")]
     NoQuorum,
+    /// The disks of too many nodes are full; nothing was done.
+    #[error("no space on the disks of a majority")]
+    NoSpace,
     /// The operation budget ended while the command was under way: it may or may not be applied.
     #[error("timed out, outcome unknown")]
     OutcomeUnknown,

@@ -4,8 +4,10 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 
 use crate::backend::Backend;
 use crate::buffer::InputBuffer;
@@ -26,7 +28,7 @@ where
 {
     let shared = context.shared.clone();
     let mut drain = pin!(shared.drain_started());
-    // Polled once, it wakes this task when draining starts; the flag is all that is looked at.
+    // Polled once, it wakes this task when draining starts.
     poll_fn(|cx| {
         let _ = drain.as_mut().poll(cx);
         Poll::Ready(())
@@ -38,13 +40,17 @@ where
         session: Session::new(backend.clone(), context.clone()),
         input: InputBuffer::default(),
         input_ended: false,
+        closing: Closing::NotYet,
         context,
     };
     loop {
         let need = connection.session.step(&mut connection.input);
         match need {
             Need::AllAnswers | Need::AnAnswer | Need::Flush => connection.wait(need).await?,
-            Need::Input if connection.is_ending() => return connection.wait(Need::Close).await,
+            Need::Input if connection.is_ending() => {
+                connection.wait(Need::Close).await?;
+                return connection.linger().await;
+            }
             Need::Input => connection.wait(need).await?,
             Need::Close => return connection.wait(need).await,
             Need::Barrier => {
@@ -72,7 +78,33 @@ struct Connection<S, B: Backend> {
     input: InputBuffer,
     /// The client sends no more.
     input_ended: bool,
+    closing: Closing,
     context: Context,
+}
+
+/// How far a connection is at the node's shutdown.
+///
+/// ```text
+///   NotYet ──drain──▶ Waits ──turn──▶ Due ──quiet for a while, or too long──▶ Now
+/// ```
+///
+/// A client cannot know whether a request that was never answered was executed, so a connection
+/// closes where there is none: all that has arrived is answered, and nothing has come since. The
+/// protocol has no word for "I am leaving": a request can still cross the end on the wire.
+enum Closing {
+    /// There is no shutdown.
+    NotYet,
+    /// Requests are still taken until it is this connection's turn.
+    Waits(Pin<Box<Sleep>>),
+    /// It closes between two requests.
+    Due {
+        /// Or then.
+        limit: Pin<Box<Sleep>>,
+        /// While all is answered and nothing comes: until when that must last.
+        quiet: Option<Pin<Box<Sleep>>>,
+    },
+    /// What has been executed is answered, then it closes.
+    Now,
 }
 
 impl<S, B> Connection<S, B>
@@ -82,7 +114,7 @@ where
 {
     /// True when no more input is wanted: what has been executed is answered, then it closes.
     fn is_ending(&self) -> bool {
-        self.input_ended || self.context.shared.draining()
+        self.input_ended || matches!(self.closing, Closing::Now)
     }
 
     async fn wait(&mut self, need: Need) -> io::Result<()> {
@@ -95,6 +127,7 @@ where
     /// is being waited for. Input is read only when it is needed, so that a client that asks faster
     /// than it is answered is slowed down by its own socket.
     fn poll(&mut self, cx: &mut TaskContext<'_>, need: Need) -> Poll<io::Result<()>> {
+        self.poll_closing(cx);
         let mut answered = false;
         let flushed = loop {
             // Answering stops while the output is full, and goes on when the client has read.
@@ -112,10 +145,65 @@ where
             Need::Close => !self.session.owes_answers() && flushed,
             Need::Input if self.is_ending() => true,
             Need::Input if self.session.output.is_full() => false,
-            Need::Input => return self.poll_read(cx),
+            Need::Input => return self.poll_input(cx, flushed),
             Need::Barrier | Need::Flush | Need::Room | Need::Yield => flushed,
         };
         if met { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_closing(&mut self, cx: &mut TaskContext<'_>) {
+        if let Closing::NotYet = self.closing
+            && let Some(turn) = self.context.shared.take_turn_to_close()
+        {
+            self.closing = Closing::Waits(Box::pin(sleep_until(turn.into())));
+        }
+        if let Closing::Waits(turn) = &mut self.closing
+            && turn.as_mut().poll(cx).is_ready()
+        {
+            // The other half is for answering.
+            let limit = Box::pin(sleep(self.context.shared.options.drain_timeout / 2));
+            self.closing = Closing::Due { limit, quiet: None };
+        }
+        if let Closing::Due { limit, .. } = &mut self.closing
+            && limit.as_mut().poll(cx).is_ready()
+        {
+            self.closing = Closing::Now;
+        }
+    }
+
+    /// Reads; at shutdown also ready when all is answered and nothing, not even a part of a request,
+    /// has come for a while.
+    fn poll_input(&mut self, cx: &mut TaskContext<'_>, flushed: bool) -> Poll<io::Result<()>> {
+        let read = self.poll_read(cx);
+        let answered = flushed && !self.session.owes_answers() && self.input.len() == 0;
+        if let Closing::Due { quiet, .. } = &mut self.closing {
+            if read.is_ready() || !answered {
+                *quiet = None;
+                return read;
+            }
+            let quiet = quiet.get_or_insert_with(|| Box::pin(sleep(QUIET)));
+            ready!(quiet.as_mut().poll(cx));
+            self.closing = Closing::Now;
+            return Poll::Ready(Ok(()));
+        }
+        read
+    }
+
+    /// Closes: at shutdown the client is told first, and what it sends meanwhile is dropped.
+    ///
+    /// A socket that is closed with something unread resets the connection, and the last replies
+    /// may be lost with it.
+    async fn linger(&mut self) -> io::Result<()> {
+        if self.input_ended {
+            return Ok(());
+        }
+        self.stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        let ended = async {
+            while self.stream.read(&mut dropped).await? != 0 {}
+            Ok(())
+        };
+        timeout(LINGER, ended).await.unwrap_or(Ok(()))
     }
 
     fn poll_flush(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
@@ -155,3 +243,8 @@ where
         Poll::Ready(Ok(()))
     }
 }
+
+/// Far longer than a busy client takes to send its next request.
+const QUIET: Duration = Duration::from_millis(2);
+/// After the node's end of a connection is closed, for the client to close its own.
+const LINGER: Duration = Duration::from_millis(100);

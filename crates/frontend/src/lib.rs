@@ -51,7 +51,7 @@ pub mod testing;
 
 pub use backend::{Backend, Full, Unavailable};
 pub use listener::{Address, ListenError, Listener};
-pub use options::{MEMCACHED_VERSION, Options};
+pub use options::{DRAIN_AT_ONCE, MEMCACHED_VERSION, Options};
 pub use server::{RunError, run};
 
 #[cfg(test)]

@@ -84,11 +84,10 @@ pub(crate) fn is_existence_probe(request: &Request<'_>) -> bool {
     }
 }
 
-/// 0 never, negative now, up to 30 days relative, above absolute; more than 31 bits wrap, as they
-/// do in memcached, which makes binary 0xffffffff negative.
+/// 0 never, negative now, up to 30 days relative, above absolute. Text alone has negative ones: a
+/// binary 0xffffffff is a time in 2106, as it is for memcached.
 fn expiry(exptime: i64) -> Expiry {
-    let seconds = wrapped(exptime);
-    match u64::try_from(seconds) {
+    match u64::try_from(exptime) {
         Err(_negative) => Expiry::Now,
         Ok(0) => Expiry::Never,
         Ok(seconds @ 1..=RELATIVE_SECONDS_MAX) => Expiry::AfterMillis(seconds * 1000),
@@ -103,11 +102,6 @@ fn delay(exptime: i64, now: impl FnOnce() -> UnixMillis) -> u64 {
         Expiry::AfterMillis(after_ms) => after_ms,
         Expiry::At(at) => at.0.saturating_sub(now().0),
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "memcached keeps the low 32 bits")]
-fn wrapped(exptime: i64) -> i32 {
-    exptime as i32
 }
 
 /// The longest relative exptime, 30 days; larger numbers are seconds since 1970.
@@ -129,9 +123,7 @@ mod tests {
             ("largest", 2_147_483_647, Expiry::At(UnixMillis(2_147_483_647_000))),
             ("negative", -1, Expiry::Now),
             ("most negative", i64::from(i32::MIN), Expiry::Now),
-            ("text wraps", 2_147_483_648, Expiry::Now),
-            ("binary 0xffffffff", 0xffff_ffff, Expiry::Now),
-            ("wraps to never", 1 << 32, Expiry::Never),
+            ("binary -1", 0xffff_ffff, Expiry::At(UnixMillis(4_294_967_295_000))),
         ];
         for (name, exptime, want) in cases {
             assert_eq!(expiry(exptime), want, "case: {name}");

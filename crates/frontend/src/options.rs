@@ -17,6 +17,9 @@ pub struct Options {
     pub flush_all_refused: bool,
     /// How long connections may take to finish what they have begun once shutdown has started.
     pub drain_timeout: Duration,
+    /// Over how long idle connections are closed at shutdown, if there are more than
+    /// [`DRAIN_AT_ONCE`]: their clients do not all go to the next node at the same moment.
+    pub drain_time: Duration,
     /// What `version` answers. Clients read `1.6.x` from it and choose their commands by that.
     pub version: &'static str,
     /// Further lines for `stats settings`: what other parts of the node were told.
@@ -32,11 +35,15 @@ impl Default for Options {
             item_len_max: 1024 * 1024,
             flush_all_refused: false,
             drain_timeout: Duration::from_secs(5),
+            drain_time: Duration::from_secs(1),
             version: MEMCACHED_VERSION,
             settings: Vec::new(),
         }
     }
 }
+
+/// So many connections are closed at once at shutdown.
+pub const DRAIN_AT_ONCE: usize = 64;
 
 /// The memcached whose behaviour clients may expect: Dalli refuses anything below 1.6.27.
 pub const MEMCACHED_VERSION: &str = "1.6.27";

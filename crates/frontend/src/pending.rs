@@ -202,6 +202,7 @@ pub(crate) fn unavailable(
     let text = match error {
         Unavailable::Draining => "node is shutting down",
         Unavailable::NoQuorum => "no quorum",
+        Unavailable::NoSpace => "no space on the disks of a majority",
         Unavailable::OutcomeUnknown => "timed out, outcome unknown",
     };
     reply_to.server_error(text, output.bytes());
@@ -258,7 +259,12 @@ mod tests {
     /// The text is spelled out where it is sent, so that sending it does not allocate.
     #[test]
     fn errors_are_sent_as_they_are_displayed() {
-        for error in [Unavailable::Draining, Unavailable::NoQuorum, Unavailable::OutcomeUnknown] {
+        for error in [
+            Unavailable::Draining,
+            Unavailable::NoQuorum,
+            Unavailable::NoSpace,
+            Unavailable::OutcomeUnknown,
+        ] {
             let mut output = Output::default();
             let reply_to = crate::testing::text_get();
             unavailable(error, reply_to, &mut output, &Counters::default());

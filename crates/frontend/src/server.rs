@@ -1,8 +1,8 @@
 //! Accepts clients and spreads them over the I/O threads.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::connection;
 use crate::counters::{AllCounters, Counters};
 use crate::listener::{Accepted, ListenError, Listener};
-use crate::options::Options;
+use crate::options::{DRAIN_AT_ONCE, Options};
 
 /// Serves clients on `listeners` until `shutdown` is ready and all of them are gone.
 ///
@@ -20,7 +20,8 @@ use crate::options::Options;
 /// runtime; connections are served on [`Options::threads`] threads of their own.
 ///
 /// Shutdown: addresses are closed, requests that have arrived are answered, connections are closed,
-/// and whatever is not finished after [`Options::drain_timeout`] is cut off.
+/// over [`Options::drain_time`], and whatever is not finished [`Options::drain_timeout`] later is
+/// cut off.
 ///
 /// # Errors
 ///
@@ -96,8 +97,17 @@ pub(crate) struct Shared {
     /// Connections closed because the node must not take new clients.
     pub(crate) unaccepting_count: AtomicU64,
     pub(crate) started: Instant,
-    draining: AtomicBool,
     drain: Notify,
+    draining: OnceLock<Draining>,
+}
+
+/// Hands out the moments at which connections close.
+#[derive(Debug)]
+struct Draining {
+    began: Instant,
+    /// Between two connections.
+    step: Duration,
+    turns: AtomicU32,
 }
 
 impl Shared {
@@ -111,8 +121,8 @@ impl Shared {
             rejected_count: AtomicU64::new(0),
             unaccepting_count: AtomicU64::new(0),
             started: Instant::now(),
-            draining: AtomicBool::new(false),
             drain: Notify::new(),
+            draining: OnceLock::new(),
         }
     }
 
@@ -121,9 +131,13 @@ impl Shared {
         self.open.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// True once connections are to finish what they have begun and close.
-    pub(crate) fn draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+    /// When the connection that asks is to finish what it has begun and close; `None` while the
+    /// node is not shutting down. To be asked once: each answer is another connection's turn.
+    pub(crate) fn take_turn_to_close(&self) -> Option<Instant> {
+        let draining = self.draining.get()?;
+        let turn = draining.turns.fetch_add(1, Ordering::Relaxed);
+        let wait = draining.step.saturating_mul(turn).min(self.options.drain_time);
+        Some(draining.began + wait)
     }
 
     /// Ready when draining starts. Once polled, it wakes its task even if not polled again.
@@ -132,7 +146,12 @@ impl Shared {
     }
 
     pub(crate) fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        let open = u32::try_from(self.open_count()).unwrap_or(u32::MAX);
+        let many = DRAIN_AT_ONCE < self.open_count();
+        let step = if many { self.options.drain_time / open } else { Duration::ZERO };
+        let draining = Draining { began: Instant::now(), step, turns: AtomicU32::new(0) };
+        // Fails only if it has begun already.
+        let _ = self.draining.set(draining);
         self.drain.notify_waiters();
     }
 
@@ -214,7 +233,8 @@ impl<B: Backend> IoThread<B> {
         }
         // No acceptor is left: the node is shutting down, and has said so to the connections.
         let drained = async { while connections.join_next().await.is_some() {} };
-        let limit = self.context.shared.options.drain_timeout;
+        let options = &self.context.shared.options;
+        let limit = options.drain_time + options.drain_timeout;
         if tokio::time::timeout(limit, drained).await.is_err() {
             tracing::warn!(thread = self.context.thread, ?limit, "connections cut off at shutdown");
         }

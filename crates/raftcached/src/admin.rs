@@ -1,16 +1,20 @@
-//! The admin HTTP of one node: health, status, planned leader moves.
+//! The admin HTTP of one node: health, status, leader moves, members, drain, certificates.
 //!
 //! Not here: `/metrics`, authentication. The listener is on loopback unless the operator says
 //! otherwise.
 
+mod members;
+
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,17 +25,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
+use crate::certificates::Certificates;
+use crate::ending::{self, Requests};
+
 /// What the handlers know.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) node: Node,
     pub(crate) phase: Phase,
+    /// This node's.
+    pub(crate) name: String,
+    /// Where a file of the size of all items has its place.
+    pub(crate) scratch: PathBuf,
+    pub(crate) requests: Requests,
+    pub(crate) certificates: Certificates,
 }
 
 /// How far the node is between start and end.
 ///
 /// ```text
-///   JOINING ──address open──▶ OPEN ──signal──▶ DRAINING
+///   JOINING ──address open──▶ OPEN ──told to end──▶ DRAINING
 /// ```
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Phase(Arc<AtomicU8>);
@@ -42,37 +55,53 @@ impl Phase {
     /// Shutdown has begun: health checks fail before clients are turned away.
     pub(crate) const DRAINING: u8 = 2;
 
-    /// Goes on to [`Phase::OPEN`] or [`Phase::DRAINING`].
+    /// Goes on to [`Phase::OPEN`] or [`Phase::DRAINING`]; never back.
     pub(crate) fn enter(&self, phase: u8) {
-        self.0.store(phase, Ordering::Release);
+        self.0.fetch_max(phase, Ordering::AcqRel);
     }
 }
 
-/// Answers on `listener` until dropped.
+/// Answers on `listener` until `end`, and then what has been asked already.
 ///
 /// # Errors
 ///
 /// If the listener cannot be used.
-pub(crate) async fn serve(listener: std::net::TcpListener, admin: Admin) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    admin: Admin,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let listener = BoundedListener {
         listener: TcpListener::from_std(listener)?,
         permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
     };
-    axum::serve(listener, router(admin)).await
+    axum::serve(listener, router(admin)).with_graceful_shutdown(end).await
 }
 
 fn router(admin: Admin) -> Router {
-    // No handler reads a body, so none is ever buffered.
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/v1/status", get(status))
         .route("/v1/leader", post(move_leader))
+        .route("/v1/drain", post(drain))
+        .route("/v1/certs/reload", post(reload_certificates))
+        .merge(members::routes())
         .method_not_allowed_fallback(async || {
             failed(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
         .fallback(async || failed(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .layer(axum::middleware::from_fn(refuse_web_pages))
+        .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .with_state(admin)
+}
+
+/// Every browser sends an origin with a POST, and no page of ours exists that could.
+async fn refuse_web_pages(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return failed(StatusCode::FORBIDDEN, "requests made by web pages are refused");
+    }
+    next.run(request).await
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
@@ -89,11 +118,7 @@ async fn status(State(admin): State<Admin>) -> Response {
     Json(admin.node.status().await).into_response()
 }
 
-async fn move_leader(State(admin): State<Admin>, headers: HeaderMap, uri: Uri) -> Response {
-    // Every browser sends an origin with a POST, and no page of ours exists that could.
-    if headers.contains_key(header::ORIGIN) {
-        return failed(StatusCode::FORBIDDEN, "requests made by web pages are refused");
-    }
+async fn move_leader(State(admin): State<Admin>, uri: Uri) -> Response {
     let to = match target(uri.query()) {
         Ok(to) => to,
         Err(why) => return failed(StatusCode::BAD_REQUEST, why),
@@ -112,6 +137,20 @@ async fn move_leader(State(admin): State<Admin>, headers: HeaderMap, uri: Uri) -
     };
     let leader = leader.as_deref().unwrap_or("another node");
     format!("moved to {leader}\n").into_response()
+}
+
+async fn drain(State(admin): State<Admin>) -> Response {
+    // Before the answer: whoever has it finds the node not ready.
+    admin.phase.enter(Phase::DRAINING);
+    admin.requests.make(ending::Request::Drain);
+    Json(json!({ "draining": true })).into_response()
+}
+
+async fn reload_certificates(State(admin): State<Admin>) -> Response {
+    match admin.certificates.reload().await {
+        Ok(loaded) => Json(loaded).into_response(),
+        Err(error) => failed(StatusCode::CONFLICT, &format!("{error:#}")),
+    }
 }
 
 /// The node named by the query `to=NAME`; names never need percent encoding.
@@ -204,8 +243,11 @@ impl AsyncWrite for BoundedStream {
     }
 }
 
+/// Far more than any request takes.
+const BODY_LEN_MAX: usize = 16 * 1024;
 const CONNECTIONS_MAX: usize = 256;
-const CONNECTION_LIFE: Duration = Duration::from_secs(30);
+/// Nothing takes longer than saving a few GiB to a slow disk.
+const CONNECTION_LIFE: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

@@ -68,6 +68,7 @@ fn unavailable(error: replication::ClientError) -> Unavailable {
     match error {
         replication::ClientError::Draining => Unavailable::Draining,
         replication::ClientError::NoQuorum => Unavailable::NoQuorum,
+        replication::ClientError::NoSpace => Unavailable::NoSpace,
         // Whatever else may go wrong one day: nobody may believe that nothing was done.
         replication::ClientError::OutcomeUnknown | _ => Unavailable::OutcomeUnknown,
     }

@@ -1,9 +1,14 @@
 //! A node's configuration after validation: every value in here can be used as it is.
 
 use std::fmt;
+use std::path::PathBuf;
+
+use replication::DataDir;
+
+use replication::tls::PeerTlsFiles;
 
 use crate::options::Options;
-use crate::values::{ElectionTimeout, HostPort};
+use crate::values::{Durability, ElectionTimeout, HostPort};
 
 /// What one node was told, checked once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +23,18 @@ pub(crate) struct Config {
     pub(crate) advertise_admin: Option<HostPort>,
     /// Peer addresses, each once; empty for a node on its own.
     pub(crate) join: Vec<HostPort>,
-    /// A majority of `join`, and at most all of it; 1 for a node on its own.
+    /// A majority of `join`, and at most all of it; 1 for a node on its own; 0: never form one.
     pub(crate) bootstrap_expect: usize,
+    pub(crate) data_dir: Option<DataDir>,
+    pub(crate) peer_security: PeerSecurity,
     pub(crate) heartbeat_ms: u64,
     /// `heartbeat_ms < min < max`.
     pub(crate) election_timeout_ms: (u64, u64),
     /// More than the longest election timeout.
     pub(crate) operation_budget_ms: u64,
     pub(crate) isolation_close_ms: u64,
+    pub(crate) drain_time_ms: u64,
+    pub(crate) begin_from: Option<PathBuf>,
     pub(crate) memory_limit: u64,
     pub(crate) evict: bool,
     /// 1 KiB to 1 GiB, and at most half of `memory_limit`.
@@ -60,10 +69,14 @@ impl TryFrom<Options> for Config {
             admin_listen: listen.admin,
             bootstrap_expect: bootstrap_expect(&options, join.len())?,
             join,
+            data_dir: data_dir(options.data_dir.clone(), options.durability)?,
+            peer_security: PeerSecurity::new(&options)?,
             heartbeat_ms: timing.heartbeat_ms,
             election_timeout_ms: timing.election_timeout_ms,
             operation_budget_ms: timing.operation_budget_ms,
             isolation_close_ms: timing.isolation_close_ms,
+            drain_time_ms: drain_time(&options)?,
+            begin_from: options.begin_from,
             memory_limit,
             evict: !options.disable_evictions.unwrap_or(false),
             item_len_max,
@@ -75,6 +88,51 @@ impl TryFrom<Options> for Config {
             advertise_peer: advertise("--advertise-peer", options.advertise_peer)?,
             advertise_admin: advertise("--advertise-admin", options.advertise_admin)?,
         })
+    }
+}
+
+/// What keeps strangers away from the peer address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PeerSecurity {
+    /// The operator says that something else does.
+    Elsewhere,
+    /// It has to be a loopback address.
+    Loopback,
+    /// Certificates, on both sides.
+    Tls(PeerTlsFiles),
+}
+
+impl PeerSecurity {
+    fn new(options: &Options) -> Result<Self, Refusal> {
+        let Options { peer_ca, peer_cert, peer_key, insecure_peers, .. } = options;
+        let insecure = insecure_peers.unwrap_or(false);
+        let tls = match (peer_ca, peer_cert, peer_key) {
+            (None, None, None) if insecure => return Ok(Self::Elsewhere),
+            (None, None, None) => return Ok(Self::Loopback),
+            (Some(ca), Some(certificate), Some(key)) => {
+                PeerTlsFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() }
+            }
+            _ => {
+                let given = [
+                    ("--peer-ca", peer_ca.is_some()),
+                    ("--peer-cert", peer_cert.is_some()),
+                    ("--peer-key", peer_key.is_some()),
+                ];
+                let missing = given.iter().filter(|(_, given)| !given).map(|(option, _)| *option);
+                let missing = missing.collect::<Vec<_>>().join(" and ");
+                return Err(Refusal(format!(
+                    "{missing} missing: TLS between nodes needs --peer-ca, --peer-cert and \
+                     --peer-key, all three"
+                )));
+            }
+        };
+        if insecure {
+            return Err(Refusal(
+                "--insecure-peers contradicts --peer-ca: peers either need certificates or not"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self::Tls(tls))
     }
 }
 
@@ -94,14 +152,38 @@ fn name(options: &Options) -> Result<String, Refusal> {
             Some(_) => Err(Refusal("--name is needed with --join: names tell nodes apart".into())),
         };
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if name.is_empty() {
         Err(Refusal("--name is empty".to_owned()))
-    } else if 64 < name.len() || !name.bytes().all(plain) {
-        refuse("--name", format_args!("{name:?}"), "1 to 64 letters, digits or .-_ are allowed")
-    } else {
+    } else if is_node_name(name) {
         Ok(name.clone())
+    } else {
+        refuse("--name", format_args!("{name:?}"), "1 to 64 letters, digits or .-_ are allowed")
     }
+}
+
+fn data_dir(
+    path: Option<PathBuf>,
+    durability: Option<Durability>,
+) -> Result<Option<DataDir>, Refusal> {
+    let durability = match (&path, durability) {
+        (None, Some(_)) => {
+            return Err(Refusal("--durability is of no use without --data-dir".to_owned()));
+        }
+        (_, None | Some(Durability::Fsync)) => replication::Durability::Fsync,
+        (_, Some(Durability::Os)) => replication::Durability::Os,
+    };
+    match path {
+        Some(path) if path.as_os_str().is_empty() => {
+            Err(Refusal("--data-dir is empty: a directory is expected".to_owned()))
+        }
+        path => Ok(path.map(|path| DataDir { path, durability })),
+    }
+}
+
+/// Whether a node can be called so: 1 to 64 letters, digits or `.-_`.
+pub(crate) fn is_node_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn memory(options: &Options) -> Result<(u64, u64), Refusal> {
@@ -156,12 +238,19 @@ fn join(options: &Options) -> Result<Vec<HostPort>, Refusal> {
     Ok(join)
 }
 
+fn drain_time(options: &Options) -> Result<u64, Refusal> {
+    match options.drain_time.unwrap_or(1000) {
+        time if time <= TIMING_MAX_MS => Ok(time),
+        time => refuse("--drain-time", time, "at most 60000 ms are allowed"),
+    }
+}
+
 fn bootstrap_expect(options: &Options, join_count: usize) -> Result<usize, Refusal> {
     const OPTION: &str = "--bootstrap-expect";
     let node_count = join_count.max(1);
     let expect = options.bootstrap_expect.unwrap_or(node_count);
     if expect == 0 {
-        return refuse(OPTION, expect, "at least 1 is needed");
+        return Ok(0);
     }
     if node_count < expect {
         let why = format!("--join names only {join_count} nodes");

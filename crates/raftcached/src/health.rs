@@ -5,22 +5,23 @@ use std::time::Duration;
 use crate::cli::HealthOptions;
 use crate::http;
 
-/// Exit status 0 if the node answers clients, else 1 and the reason.
+/// Exit status 0 if the node answers clients, or with `--live` anything at all; else 1 and why.
 pub(crate) fn run(options: &HealthOptions) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = &options.admin;
-    match runtime.block_on(http::get(admin, "/readyz", LIMIT)) {
+    let (path, good) = if options.live { ("/livez", "live") } else { ("/readyz", "ready") };
+    match runtime.block_on(http::get(admin, path, LIMIT)) {
         Ok(reply) if reply.status == 200 => {
-            crate::say(format_args!("{admin}: ready"));
+            crate::say(format_args!("{admin}: {good}"));
             Ok(0)
         }
         Ok(reply) => {
             let reason = String::from_utf8_lossy(&reply.body).trim().to_owned();
-            crate::say(format_args!("{admin}: not ready: {reason}"));
+            crate::say(format_args!("{admin}: not {good}: {reason}"));
             Ok(1)
         }
         Err(error) => {
-            crate::say(format_args!("{admin}: not ready: {error:#}"));
+            crate::say(format_args!("{admin}: not {good}: {error:#}"));
             Ok(1)
         }
     }

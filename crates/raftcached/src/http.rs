@@ -21,16 +21,46 @@ pub(crate) struct Reply {
 ///
 /// When nobody answers in time, not in HTTP, or at unreasonable length.
 pub(crate) async fn get(address: &HostPort, path: &str, limit: Duration) -> anyhow::Result<Reply> {
-    match tokio::time::timeout(limit, exchange(address, path)).await {
+    timed(limit, exchange(address, "GET", path, "")).await
+}
+
+/// Posts `body`, which is JSON, to `path` at the admin port at `address`; else as [`get`].
+///
+/// # Errors
+///
+/// As for [`get`]; what was asked for may have been done.
+pub(crate) async fn post(
+    address: &HostPort,
+    path: &str,
+    body: &str,
+    limit: Duration,
+) -> anyhow::Result<Reply> {
+    timed(limit, exchange(address, "POST", path, body)).await
+}
+
+async fn timed(
+    limit: Duration,
+    exchange: impl Future<Output = anyhow::Result<Reply>>,
+) -> anyhow::Result<Reply> {
+    match tokio::time::timeout(limit, exchange).await {
         Ok(reply) => reply,
         Err(_) => bail!("no answer within {} ms", limit.as_millis()),
     }
 }
 
-async fn exchange(address: &HostPort, path: &str) -> anyhow::Result<Reply> {
+async fn exchange(
+    address: &HostPort,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> anyhow::Result<Reply> {
     let mut stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     // HTTP/1.0, so that the body is neither chunked nor followed by anything.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let len = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.take(REPLY_LEN_MAX + 1).read_to_end(&mut bytes).await?;

@@ -6,15 +6,21 @@
 mod addresses;
 mod admin;
 mod backend;
+mod cert;
+mod certificates;
 mod cli;
 mod config;
 mod dev;
+mod drain;
+mod ending;
 mod failure;
 mod health;
 mod http;
 mod logging;
+mod member;
 mod options;
 mod server;
+mod service;
 mod status;
 mod values;
 
@@ -40,8 +46,11 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Dev(options) => dev::run(&options).map(|()| 0),
-        Command::Server(options) => server::run(options).map(|()| 0),
+        Command::Server(options) => server::run(options),
         Command::Status(options) => status::run(&options).map_err(Failure::from),
+        Command::Member(options) => member::run(&options).map_err(Failure::from),
+        Command::Drain(options) => drain::run(&options).map_err(Failure::from),
+        Command::Cert(command) => cert::run(&command).map_err(Failure::from),
         Command::Health(options) => health::run(&options).map_err(Failure::from),
     };
     match ended {
@@ -61,7 +70,8 @@ fn refused(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ExitCode::SUCCESS;
     }
-    let tool = std::env::args().nth(1).is_some_and(|word| word == "status" || word == "health");
+    const TOOLS: [&str; 5] = ["cert", "drain", "health", "member", "status"];
+    let tool = std::env::args().nth(1).is_some_and(|word| TOOLS.contains(&word.as_str()));
     ExitCode::from(if tool { 2 } else { EX_USAGE })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::values::{ElectionTimeout, Host, HostPort, ItemSize, MemoryLimit};
+use crate::values::{Durability, ElectionTimeout, Host, HostPort, ItemSize, MemoryLimit};
 
 /// What the operator said; nothing here is checked against anything else yet.
 ///
@@ -55,7 +55,7 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, allow_negative_numbers = true)]
     pub(crate) udp_port: Option<u16>,
 
-    /// Log more; twice for everything
+    /// Log details and what libraries warn of; twice for all that libraries say
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
@@ -79,8 +79,8 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, help_heading = "Cluster")]
     pub(crate) join: Option<Vec<HostPort>>,
 
-    /// How many empty nodes must see each other before they form a new cluster [default: all of
-    /// --join]
+    /// How many empty nodes must see each other before they form a new cluster; 0: never, only wait
+    /// to be taken into one [default: all of --join]
     #[arg(long, value_name = "COUNT", env = "RAFTCACHED_BOOTSTRAP_EXPECT")]
     #[arg(hide_env_values = true, help_heading = "Cluster", allow_negative_numbers = true)]
     pub(crate) bootstrap_expect: Option<usize>,
@@ -99,6 +99,40 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST:PORT", env = "RAFTCACHED_ADVERTISE_ADMIN")]
     #[arg(hide_env_values = true, help_heading = "Cluster")]
     pub(crate) advertise_admin: Option<HostPort>,
+
+    /// Where log and snapshots are kept [default: in memory only]
+    ///
+    /// With a directory, a node that is started again is the same replica with everything it had
+    /// acknowledged. Without, it comes back empty and is filled by the others.
+    #[arg(long, value_name = "DIR", env = "RAFTCACHED_DATA_DIR")]
+    #[arg(hide_env_values = true, help_heading = "Durability")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// When a write is safe on this node [default: fsync]
+    #[arg(long, value_name = "MODE", env = "RAFTCACHED_DURABILITY")]
+    #[arg(hide_env_values = true, help_heading = "Durability")]
+    pub(crate) durability: Option<Durability>,
+    /// Certificate of the CA that signs the nodes' certificates: with it, peers must have one
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_PEER_CA")]
+    #[arg(hide_env_values = true, help_heading = "Cluster")]
+    pub(crate) peer_ca: Option<PathBuf>,
+
+    /// Certificate of this node, as `raftcached cert issue` makes it
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_PEER_CERT")]
+    #[arg(hide_env_values = true, help_heading = "Cluster")]
+    pub(crate) peer_cert: Option<PathBuf>,
+
+    /// Key of that certificate, readable by nobody else
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_PEER_KEY")]
+    #[arg(hide_env_values = true, help_heading = "Cluster")]
+    pub(crate) peer_key: Option<PathBuf>,
+
+    /// Without certificates, listen for other nodes on more than loopback all the same: whoever can
+    /// reach that address can read and change everything
+    #[arg(long, value_name = "BOOL", env = "RAFTCACHED_INSECURE_PEERS")]
+    #[arg(hide_env_values = true, help_heading = "Cluster", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure_peers: Option<bool>,
 
     /// Time between a leader's heartbeats [default: 20]
     #[arg(long, value_name = "MS", env = "RAFTCACHED_HEARTBEAT")]
@@ -120,6 +154,11 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, help_heading = "Timing", allow_negative_numbers = true)]
     pub(crate) isolation_close: Option<u64>,
 
+    /// Over how long clients are sent away when the node ends and has many [default: 1000]
+    #[arg(long, value_name = "MS", env = "RAFTCACHED_DRAIN_TIME")]
+    #[arg(hide_env_values = true, help_heading = "Timing", allow_negative_numbers = true)]
+    pub(crate) drain_time: Option<u64>,
+
     /// TOML file with the same options; flags and environment win over it
     #[arg(long, value_name = "FILE", env = "RAFTCACHED_CONFIG", hide_env_values = true)]
     #[serde(skip)]
@@ -129,6 +168,11 @@ pub(crate) struct Options {
     #[arg(long, hide = true)]
     #[serde(skip)]
     pub(crate) exit_on_stdin_eof: bool,
+
+    /// Begin a new cluster with the state in this file: `member recover` restarts a node with it.
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub(crate) begin_from: Option<PathBuf>,
 
     #[command(flatten)]
     #[serde(skip)]
@@ -146,29 +190,17 @@ pub(crate) struct Later {
     user: Option<String>,
     #[arg(short = 's', long, hide = true)]
     unix_socket: Option<String>,
-    #[arg(long, hide = true, env = "RAFTCACHED_DATA_DIR")]
-    data_dir: Option<String>,
-    #[arg(long, hide = true, env = "RAFTCACHED_DURABILITY")]
-    durability: Option<String>,
 }
 
 impl Later {
     /// What to say about the first of these options that was given.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
-        let Self { daemon, pidfile, user, unix_socket, data_dir, durability } = self;
+        let Self { daemon, pidfile, user, unix_socket } = self;
         let given = [
             (*daemon, "-d (--daemon) is not supported yet: let a service manager run the node"),
             (pidfile.is_some(), "-P (--pidfile) is not supported yet"),
             (user.is_some(), "-u (--user) is not supported yet: start the node as that user"),
             (unix_socket.is_some(), "-s (--unix-socket) is not supported yet: use -l and -p"),
-            (
-                data_dir.is_some(),
-                "--data-dir is not supported yet: this version keeps all items in memory",
-            ),
-            (
-                durability.is_some(),
-                "--durability is not supported yet: this version writes to no disk",
-            ),
         ];
         given.into_iter().find_map(|(given, refusal)| given.then_some(refusal))
     }
@@ -215,10 +247,18 @@ impl Options {
             advertise_client: self.advertise_client.or(file.advertise_client),
             advertise_peer: self.advertise_peer.or(file.advertise_peer),
             advertise_admin: self.advertise_admin.or(file.advertise_admin),
+            data_dir: self.data_dir.or(file.data_dir),
+            durability: self.durability.or(file.durability),
+            peer_ca: self.peer_ca.or(file.peer_ca),
+            peer_cert: self.peer_cert.or(file.peer_cert),
+            peer_key: self.peer_key.or(file.peer_key),
+            insecure_peers: self.insecure_peers.or(file.insecure_peers),
             heartbeat: self.heartbeat.or(file.heartbeat),
             election_timeout: self.election_timeout.or(file.election_timeout),
             operation_budget: self.operation_budget.or(file.operation_budget),
             isolation_close: self.isolation_close.or(file.isolation_close),
+            drain_time: self.drain_time.or(file.drain_time),
+            begin_from: self.begin_from,
             config: self.config,
             exit_on_stdin_eof: self.exit_on_stdin_eof,
             later: self.later,
@@ -264,7 +304,7 @@ mod tests {
             ("twice", b"port = 1\nport = 2\n", &["line 2", "port"]),
             ("not TOML", b"port 1\n", &["line 1"]),
             ("hidden option", b"exit-on-stdin-eof = true\n", &["exit-on-stdin-eof"]),
-            ("later option", b"data-dir = \"/tmp\"\n", &["data-dir"]),
+            ("unknown mode", b"durability = \"never\"\n", &["line 1", "durability", "fsync"]),
             ("UTF-16", b"\xff\xfep\0o\0", &["not UTF-8"]),
         ];
         for (name, text, wants) in cases {

@@ -7,40 +7,52 @@
 //! ```
 //!
 //! Start: all addresses are taken, the node joins and catches up, and then clients may connect.
-//! End: health checks fail, leadership moves away, clients' requests are answered, raft stops.
+//! End: health checks fail, leadership moves away, clients' requests are answered and their
+//! connections closed over `--drain-time`, raft stops, exit status 0. A second signal ends the
+//! program at once, with 128 and the signal's number.
 
+use std::ffi::OsString;
 use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use replication::{Addresses, Node, NodeConfig};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use replication::tls::{PeerTls, TlsFile};
+use replication::{Addresses, Beginning, Fatal, Node, NodeConfig};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::addresses::{Advertised, Listeners};
 use crate::admin::{self, Admin, Phase};
 use crate::backend::Backend;
-use crate::config::Config;
+use crate::certificates::{Certificates, reload_on_hangup};
+use crate::config::{Config, PeerSecurity};
+use crate::ending::{Ending, Endings, Request};
 use crate::failure::Failure;
 use crate::options::Options;
+use crate::service;
 
-/// Runs one node until it is told to end.
+/// Runs one node until it is told to end, and says with which exit status.
 ///
 /// # Errors
 ///
 /// What keeps the node from starting or going on, with the exit status.
-pub(crate) fn run(options: Options) -> Result<(), Failure> {
+pub(crate) fn run(options: Options) -> Result<u8, Failure> {
     let options = options.with_file().map_err(Failure::bad_option)?;
     let config = Config::try_from(options).map_err(Failure::bad_option)?;
     crate::logging::init(config.verbosity);
     if config.exit_on_stdin_eof {
         exit_on_stdin_eof()?;
     }
+    let peer_tls = load_peer_tls(&config).map_err(Failure::bad_option)?;
     raise_descriptor_limit(config.connections_max).map_err(Failure::system)?;
     let listeners = Listeners::bind(&config)?;
+    check_peer_address(&config, listeners.peer_address).map_err(Failure::bad_option)?;
     let advertised = listeners.advertised(&config);
     describe(&config, &listeners, &advertised);
 
@@ -48,9 +60,19 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let node = start_node(&config, &advertised, listeners.peer)?;
-    let serving = serve(&config, node, listeners.client, listeners.admin);
-    Ok(runtime.block_on(serving)?)
+    let certificates = Certificates(peer_tls.map(Arc::new));
+    // Before the state is read, which can take its time: the signal must not end the program.
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).context("SIGHUP")?;
+    let node = start_node(&config, &advertised, listeners.peer, certificates.0.clone())?;
+    let reloading = reload_on_hangup(hangup, certificates.clone());
+    let serving = serve(&config, node, listeners.client, listeners.admin, certificates);
+    let both = async {
+        tokio::select! {
+            status = serving => status,
+            () = reloading => Ok(1),
+        }
+    };
+    Ok(runtime.block_on(both)?)
 }
 
 async fn serve(
@@ -58,22 +80,83 @@ async fn serve(
     node: Node,
     client: frontend::Listener,
     admin: std::net::TcpListener,
-) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    certificates: Certificates,
+) -> anyhow::Result<u8> {
+    let (mut endings, requests) = Endings::new()?;
     let phase = Phase::default();
+    let name = config.name.clone();
+    let scratch = config.data_dir.as_ref().map_or_else(std::env::temp_dir, |dir| dir.path.clone());
+    let handlers =
+        Admin { node: node.clone(), phase: phase.clone(), name, scratch, requests, certificates };
+    let (end_admin, admin_ends) = oneshot::channel::<()>();
     let mut tasks = JoinSet::new();
-    let handlers = Admin { node: node.clone(), phase: phase.clone() };
-    tasks.spawn(async move { admin::serve(admin, handlers).await.context("admin HTTP") });
+    tasks.spawn(async move {
+        let ends = async move { drop(admin_ends.await) };
+        admin::serve(admin, handlers, ends).await.context("admin HTTP")
+    });
 
+    let ended = tokio::select! {
+        ended = live(config, &node, &phase, client, &mut endings) => ended?,
+        Some(ended) = tasks.join_next() => return ended.context("admin HTTP")?.map(|()| 1),
+        () = service::keep_watchdog(node.clone()) => return Ok(1),
+    };
+    let ended = match ended {
+        Ended::Drained => stop(&node, &mut endings).await.map_or(Ended::Drained, Ended::AtOnce),
+        Ended::AtOnce(_) | Ended::Begin(_) => ended,
+    };
+    // What has been asked is answered, whoever is slow is not waited for.
+    drop(end_admin);
+    let _ = tokio::time::timeout(ADMIN_END_LIMIT, tasks.join_next()).await;
+    match ended {
+        Ended::Drained => {
+            tracing::info!("ended");
+            Ok(0)
+        }
+        Ended::AtOnce(signal) => {
+            tracing::warn!("another signal: ending at once");
+            // As a shell shows a death by this signal.
+            Ok(u8::try_from(128 + signal.as_raw_value()).unwrap_or(1))
+        }
+        Ended::Begin(path) => Err(begin_again(&path)),
+    }
+}
+
+/// How the node came to its end.
+enum Ended {
+    /// Clients are gone; replication is still to be stopped.
+    Drained,
+    /// A second signal.
+    AtOnce(SignalKind),
+    /// The program is to start again with the state in this file.
+    Begin(PathBuf),
+}
+
+/// From the first moment to the last client.
+async fn live(
+    config: &Config,
+    node: &Node,
+    phase: &Phase,
+    client: frontend::Listener,
+    endings: &mut Endings,
+) -> anyhow::Result<Ended> {
+    service::status("is joining its cluster");
     tokio::select! {
-        joined = node.serving() => joined?,
-        fatal = node.stopped() => return Err(fatal.into()),
-        name = signals.next() => {
-            tracing::info!(signal = name, "ending before the node was ready");
-            stop(&node, &mut signals).await;
-            return Ok(());
+        joined = node.serving() => match joined {
+            Err(Fatal::Removed) => {
+                removed(config);
+                return Ok(Ended::Drained);
+            }
+            joined => joined?,
+        },
+        ending = endings.next() => {
+            tracing::info!("ending before the node was ready");
+            return Ok(match ending {
+                Ending::Request(Request::BeginFrom(path)) => Ended::Begin(path),
+                Ending::Signal(_) | Ending::Request(Request::Drain) => Ended::Drained,
+            });
         }
     }
+    forget_beginning(config);
 
     let (drain, drain_started) = oneshot::channel::<()>();
     let clients =
@@ -84,71 +167,146 @@ async fn serve(
     // The first poll opens the address: only then is it true that the node is ready.
     let first = std::future::poll_fn(|context| Poll::Ready(clients.as_mut().poll(context))).await;
     if let Poll::Ready(ended) = first {
-        return ended.context("clients");
+        return ended.context("clients").map(|()| Ended::Drained);
     }
     phase.enter(Phase::OPEN);
+    service::ready();
     tracing::info!(name = config.name, "ready for clients");
     tokio::select! {
-        ended = &mut clients => return ended.context("clients"),
-        fatal = node.stopped() => return Err(fatal.into()),
-        Some(ended) = tasks.join_next() => return ended.context("admin HTTP")?,
-        name = signals.next() => tracing::info!(signal = name, "ending"),
+        ended = &mut clients => return ended.context("clients").map(|()| Ended::Drained),
+        fatal = node.stopped() => {
+            if fatal != Fatal::Removed {
+                return Err(fatal.into());
+            }
+            removed(config);
+        }
+        ending = endings.next() => match ending {
+            Ending::Request(Request::BeginFrom(path)) => return Ok(Ended::Begin(path)),
+            Ending::Request(Request::Drain) => tracing::info!("ending as an operator asked"),
+            Ending::Signal(signal) => {
+                tracing::info!(signal = signal.as_raw_value(), "ending");
+            }
+        },
     }
 
     phase.enter(Phase::DRAINING);
+    service::stopping("sends its clients away");
     let drained = async {
-        move_leader_away(config, &node).await;
+        // First, so that clients' last requests find a leader.
+        move_leader_away(node).await;
         drop(drain);
         clients.await
     };
     tokio::select! {
         ended = drained => ended.context("clients")?,
-        _ = signals.next() => {
-            tracing::warn!("second signal: ending at once");
-            return Ok(());
-        }
+        signal = endings.signal() => return Ok(Ended::AtOnce(signal)),
     }
-    stop(&node, &mut signals).await;
-    tracing::info!("ended");
-    Ok(())
+    Ok(Ended::Drained)
 }
 
-/// Clients of this node must not find its cluster without a leader while their requests are being
-/// answered, so leadership goes first.
-async fn move_leader_away(config: &Config, node: &Node) {
-    let leads = node
-        .status()
-        .await
-        .shards
-        .iter()
-        .any(|shard| shard.leader.as_deref() == Some(config.name.as_str()));
-    if !leads || config.join.len() < 2 {
-        return;
+fn removed(config: &Config) {
+    let name = &config.name;
+    tracing::warn!("{name} was removed from its cluster: it ends, and is not to be started again");
+}
+
+/// The file of `member recover` is not needed once a node serves what was in it.
+fn forget_beginning(config: &Config) {
+    if let Some(path) = &config.begin_from
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::warn!(%error, "cannot remove {}", path.display());
     }
-    match tokio::time::timeout(MOVE_LIMIT, node.move_leader(None)).await {
-        Ok(Ok(())) => tracing::info!("leadership moved away"),
+}
+
+/// Becomes the same program with the same options and the state in `path`; returns only why not.
+fn begin_again(path: &Path) -> anyhow::Error {
+    use std::os::unix::process::CommandExt as _;
+    tracing::warn!("a new cluster begins with what this node holds: {}", path.display());
+    let mut words = std::env::args_os();
+    let own_name = words.next().unwrap_or_else(|| "raftcached".into());
+    // Also if the file of the program has been replaced meanwhile.
+    let error = std::process::Command::new("/proc/self/exe")
+        .arg0(own_name)
+        .args(without_beginning(words))
+        .arg(BEGIN_FROM)
+        .arg(path)
+        .exec();
+    let path = path.display();
+    anyhow::Error::new(error)
+        .context(format!("cannot start again; the state is safe: add {BEGIN_FROM} {path}"))
+}
+
+/// The words of a command line but for an earlier beginning.
+fn without_beginning(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut words = words;
+    while let Some(word) = words.next() {
+        if word == BEGIN_FROM {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
+async fn move_leader_away(node: &Node) {
+    match tokio::time::timeout(MOVE_LIMIT, node.step_aside()).await {
+        Ok(Ok(())) => tracing::info!("another node leads"),
         Ok(Err(error)) => tracing::warn!(%error, "leadership could not be moved away"),
         Err(_) => tracing::warn!("leadership could not be moved away in time"),
     }
 }
 
-/// Stops raft; a second signal, or taking too long, ends the program all the same.
-async fn stop(node: &Node, signals: &mut Signals) {
+/// Stops raft; says which signal ended the wait for it, if one did.
+async fn stop(node: &Node, endings: &mut Endings) -> Option<SignalKind> {
     tokio::select! {
         () = node.shutdown() => {}
         () = tokio::time::sleep(STOP_LIMIT) => tracing::warn!("replication did not stop in time"),
-        _ = signals.next() => tracing::warn!("second signal: ending at once"),
+        signal = endings.signal() => return Some(signal),
     }
+    None
+}
+
+/// The node's certificate, if it is to have one; checked as its peers will.
+fn load_peer_tls(config: &Config) -> anyhow::Result<Option<PeerTls>> {
+    let PeerSecurity::Tls(files) = &config.peer_security else { return Ok(None) };
+    let loaded = PeerTls::load(files.clone(), &config.name);
+    Ok(Some(loaded.map_err(|error| {
+        let option = match error.file {
+            TlsFile::Ca => "--peer-ca",
+            TlsFile::Certificate => "--peer-cert",
+            TlsFile::Key => "--peer-key",
+        };
+        anyhow::anyhow!("{option} {error}")
+    })?))
+}
+
+/// Whoever reaches a peer address without certificates can read and change everything.
+fn check_peer_address(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        config.peer_security != PeerSecurity::Loopback || address.ip().is_loopback(),
+        "--peer-listen {}: whoever can reach {address} could read and change everything: make \
+         certificates (raftcached cert init, raftcached cert issue) and give --peer-ca, --peer-cert \
+         and --peer-key, or say --insecure-peers where a private network keeps strangers out",
+        config.peer_listen,
+    );
+    Ok(())
 }
 
 fn start_node(
     config: &Config,
     advertised: &Advertised,
     peer_listener: std::net::TcpListener,
+    peer_tls: Option<Arc<PeerTls>>,
 ) -> anyhow::Result<Node> {
+    let begin_from = config.begin_from.as_deref().map(|path| {
+        Beginning::read(path).with_context(|| format!("{BEGIN_FROM} {}", path.display()))
+    });
     let node = replication::start(NodeConfig {
         name: config.name.clone(),
         peer_listener,
+        peer_tls,
         advertise: Addresses {
             client: advertised.client.to_string(),
             peer: advertised.peer.to_string(),
@@ -166,6 +324,8 @@ fn start_node(
             item_len_max: config.item_len_max,
         },
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        data_dir: config.data_dir.clone(),
+        begin_from: begin_from.transpose()?,
     });
     node.context("cannot start replication")
 }
@@ -176,6 +336,7 @@ fn frontend_options(config: &Config) -> frontend::Options {
         connections_max: config.connections_max,
         item_len_max: usize::try_from(config.item_len_max).unwrap_or(usize::MAX),
         drain_timeout: DRAIN_LIMIT,
+        drain_time: Duration::from_millis(config.drain_time_ms),
         ..frontend::Options::default()
     }
 }
@@ -191,17 +352,19 @@ fn describe(config: &Config, listeners: &Listeners, advertised: &Advertised) {
         version = env!("CARGO_PKG_VERSION"),
         "starting",
     );
-    tracing::debug!(?config, ?advertised, "configuration");
+    tracing::info!(target: "details", ?config, ?advertised, "configuration");
     let open = [
         ("client", listeners.client_address),
         ("peer", listeners.peer_address),
         ("admin", listeners.admin_address),
     ];
+    let peers_have_tls = matches!(config.peer_security, PeerSecurity::Tls(_));
     for (purpose, address) in open {
-        if !address.ip().is_loopback() {
+        let has_tls = purpose == "peer" && peers_have_tls;
+        if !address.ip().is_loopback() && !has_tls {
             tracing::warn!(
                 "the {purpose} address {address} is open to whoever can reach it: there is no \
-                 authentication and no TLS yet, so a firewall must keep strangers out",
+                 authentication and no TLS on it, so a firewall must keep strangers out",
             );
         }
     }
@@ -240,30 +403,11 @@ fn exit_on_stdin_eof() -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    /// The next request to end.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-}
-
 const MOVE_LIMIT: Duration = Duration::from_secs(1);
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+const ADMIN_END_LIMIT: Duration = Duration::from_millis(500);
+const BEGIN_FROM: &str = "--begin-from";
 /// Peers, admin connections, listeners, and a reserve.
-const DESCRIPTORS_BESIDE_CLIENTS: u64 = 512;
+const DESCRIPTORS_BESIDE_CLIENTS: u64 = 1024;
 const DESCRIPTORS_AT_LEAST: u64 = 64;

@@ -73,7 +73,7 @@ enum Health {
 impl Health {
     fn of(status: &ClusterStatus) -> Self {
         let serving = |node: &NodeStatus| {
-            node.serving && matches!(node.state.as_str(), "leader" | "follower")
+            node.serving && !node.disk_full && matches!(node.state.as_str(), "leader" | "follower")
         };
         let led = |shard: &ShardStatus| shard.leader.is_some();
         if !status.quorum {
@@ -186,6 +186,7 @@ mod tests {
             name: name.to_owned(),
             id: "7".to_owned(),
             state: state.to_owned(),
+            voter: true,
             version: "0.1.0".to_owned(),
             client: "127.0.0.1:11211".to_owned(),
             peer: "127.0.0.1:21211".to_owned(),
@@ -193,6 +194,7 @@ mod tests {
             items: 12,
             bytes: 3456,
             serving: true,
+            disk_full: false,
         };
         let replica = |node: &str, applied: u64| ReplicaStatus {
             node: node.to_owned(),

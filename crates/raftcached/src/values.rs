@@ -31,6 +31,16 @@ impl FromStr for ItemSize {
     }
 }
 
+/// When a write is safe on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Durability {
+    /// Once it is on the disk: survives a power cut
+    Fsync,
+    /// Once the operating system has it, which writes it out within a second: survives the process
+    Os,
+}
+
 /// A host name or address and a port; an IPv6 address stands in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

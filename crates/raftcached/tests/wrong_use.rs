@@ -29,19 +29,37 @@ fn refusals_have_a_status_and_name_the_option() -> Result<()> {
         ("server -P /tmp/pid", 64, "-P (--pidfile) is not supported yet"),
         ("server -u nobody", 64, "-u (--user) is not supported yet"),
         ("server -s /tmp/socket", 64, "-s (--unix-socket) is not supported yet"),
-        ("server --data-dir /tmp", 64, "--data-dir is not supported yet"),
+        ("server --durability os", 64, "--durability is of no use without --data-dir"),
         ("server -U 11211", 64, "-U (--udp-port) 11211"),
         ("server -t 0", 64, "-t (--threads) 0"),
         ("server -m 2 -I 2m", 64, "-I (--max-item-size)"),
         ("server --heartbeat 60", 64, "--heartbeat 60"),
         ("server --config /no/such/file", 64, "/no/such/file"),
+        ("server --peer-ca a", 64, "--peer-cert and --peer-key missing"),
+        (
+            "server --peer-ca /no/ca --peer-cert b --peer-key c",
+            64,
+            "--peer-ca /no/ca: cannot be read",
+        ),
+        ("server -p 0 --peer-listen 0.0.0.0:0 --admin-listen 127.0.0.1:0", 64, "--insecure-peers"),
+        ("cert issue n1", 2, "--dir"),
+        ("cert issue n1 --dir /no/such --host n1", 1, "/no/such/ca.key"),
+        ("cert issue n1 --dir /no/such --host n1 --days 0", 2, "--days"),
+        ("cert issue n/1 --dir /no/such --host n1", 1, "NODE \"n/1\""),
         ("dev --port 60000", 64, "--port 60000"),
         ("dev --respawn soon", 64, "--respawn"),
         ("dev -I 1g", 64, "-I (--max-item-size)"),
         ("dev --heartbeat fast", 64, "--heartbeat"),
         ("status --cluster nowhere", 2, "--cluster"),
         ("status -o xml", 2, "xml"),
+        ("server --drain-time 60001", 64, "--drain-time 60001"),
         ("health --admin nowhere", 2, "--admin"),
+        ("health --ready --live", 2, "--live"),
+        ("drain --admin nowhere", 2, "--admin"),
+        ("member", 2, "Usage"),
+        ("member add n4", 2, "--peer"),
+        ("member remove", 2, "<NAME>"),
+        ("member recover", 2, "--from"),
         ("agent", 64, "agent"),
         ("", 64, "Usage"),
         ("--version", 0, env!("CARGO_PKG_VERSION")),
@@ -62,7 +80,7 @@ fn the_environment_is_checked_like_flags_and_loses_to_them() -> Result<()> {
     let cases = [
         ("server", "RAFTCACHED_THREADS", "0", "-t (--threads) 0"),
         ("server", "RAFTCACHED_PORT", "x", "--port"),
-        ("server", "RAFTCACHED_DATA_DIR", "/tmp", "--data-dir is not supported yet"),
+        ("server", "RAFTCACHED_DURABILITY", "never", "possible values: fsync, os"),
         ("server", "RAFTCACHED_DISABLE_EVICTIONS", "perhaps", "--disable-evictions"),
         ("server -t 999", "RAFTCACHED_THREADS", "0", "-t (--threads) 999"),
     ];
@@ -80,10 +98,10 @@ fn the_environment_is_checked_like_flags_and_loses_to_them() -> Result<()> {
 fn help_lists_only_what_there_is() -> Result<()> {
     let (_, top) = raftcached(&["--help"], &[])?;
     let (_, server) = raftcached(&["server", "-h"], &[])?;
-    for absent in ["agent", "member", "drain", "bench"] {
+    for absent in ["agent", "bench"] {
         ensure!(!top.contains(absent), "{absent}: {top}");
     }
-    for absent in ["unix-socket", "sasl", "enable-ssl", "data-dir", "stdin-eof", "daemon"] {
+    for absent in ["unix-socket", "sasl", "enable-ssl", "stdin-eof", "begin-from", "daemon"] {
         ensure!(!server.contains(absent), "{absent}: {server}");
     }
     Ok(())

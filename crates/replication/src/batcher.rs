@@ -67,9 +67,7 @@ impl Batcher {
     pub(crate) fn propose(&self, command: &Command<'_>) -> Result<Proposal, Full> {
         let mut queue = self.queue.lock();
         if queue.draining {
-            let cell = Cell::new();
-            cell.complete(Err(ClientError::Draining));
-            return Ok(Proposal { cell, position: 0, slot: None });
+            return Ok(Proposal::refused(ClientError::Draining));
         }
         if queue.open.as_ref().is_some_and(OpenBatch::is_full) {
             if queue.closed_bytes >= QUEUE_BYTES_MAX {
@@ -165,6 +163,15 @@ pub struct Proposal {
     cell: Arc<BatchCell>,
     position: usize,
     slot: Option<usize>,
+}
+
+impl Proposal {
+    /// Of a command that is not queued.
+    pub(crate) fn refused(why: ClientError) -> Self {
+        let cell = Cell::new();
+        cell.complete(Err(why));
+        Self { cell, position: 0, slot: None }
+    }
 }
 
 impl Future for Proposal {

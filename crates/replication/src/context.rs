@@ -5,19 +5,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::applied::Applied;
+use crate::backpressure::Backpressure;
 use crate::barrier::Barrier;
 use crate::batcher::Batcher;
 use crate::clock::ClusterClock;
 use crate::commits::Urgent;
 use crate::contact::Contact;
+use crate::fault::Fault;
+use crate::flight::Flights;
 use crate::lease::Lease;
 use crate::peers::Peers;
+use crate::refusals::Refusals;
+use crate::space::Space;
+use crate::tls::PeerTls;
 use crate::types::{Member, ReplicaId};
+use crate::waiting::Waiting;
 
 /// Shared by reference; every field has its own synchronisation.
 pub(crate) struct Context {
     /// This replica.
     pub(crate) id: ReplicaId,
+    /// How often this replica has been started, from 1.
+    pub(crate) boots: u64,
+    /// Whether files of an earlier replica may be the last copy of something: then no new cluster
+    /// is formed here.
+    pub(crate) has_predecessor: bool,
     /// This node's name and addresses; its `cluster` is 0, see `cluster()`.
     pub(crate) me: Member,
     /// The program's version, for `status`.
@@ -33,11 +45,29 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) contact: Contact,
     pub(crate) urgent: Urgent,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) backpressure: Backpressure,
     pub(crate) lease: Lease,
     pub(crate) peers: Peers,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) fault: Fault,
+    pub(crate) space: Space,
     /// Whether this replica has caught up and answers clients.
     pub(crate) serving: AtomicBool,
+    /// Whether this node is about to end: it neither stands for election nor takes leadership.
+    pub(crate) draining: AtomicBool,
+    pub(crate) waiting: Waiting,
+    changing: AtomicBool,
     cluster: AtomicU64,
+}
+
+/// The right to begin a change of the members, given back when dropped.
+pub(crate) struct ChangeTurn<'a>(&'a AtomicBool);
+
+impl Drop for ChangeTurn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// Periods, all on monotonic clocks.
@@ -71,9 +101,13 @@ impl Context {
         timing: Timing,
         applied: Arc<Applied>,
         clock: Arc<ClusterClock>,
+        tls: Option<Arc<PeerTls>>,
     ) -> Self {
+        let refusals = Arc::new(Refusals::default());
         Self {
             id,
+            boots: 1,
+            has_predecessor: false,
             me,
             version,
             settings,
@@ -85,9 +119,17 @@ impl Context {
             clock,
             contact: Contact::new(),
             urgent: Urgent::default(),
+            flights: Arc::default(),
+            backpressure: Backpressure::default(),
             lease: Lease::new(),
-            peers: Peers::default(),
+            peers: Peers::new(tls, Arc::clone(&refusals)),
+            refusals,
+            fault: Fault::new(),
+            space: Space::default(),
             serving: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            waiting: Waiting::default(),
+            changing: AtomicBool::new(false),
             cluster: AtomicU64::new(0),
         }
     }
@@ -104,9 +146,19 @@ impl Context {
         entered.is_ok() || entered == Err(cluster)
     }
 
+    /// Whether there has been no quorum for so long that new clients are turned away.
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.timing.isolation_close <= self.contact.without_quorum()
+    }
+
     /// Leaves a cluster that never came to be.
     pub(crate) fn leave(&self, cluster: u64) {
         let _ = self.cluster.compare_exchange(cluster, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The right to begin a change of the members, unless somebody has it.
+    pub(crate) fn take_change_turn(&self) -> Option<ChangeTurn<'_>> {
+        (!self.changing.swap(true, Ordering::AcqRel)).then_some(ChangeTurn(&self.changing))
     }
 
     /// This node as a member of its cluster.
@@ -138,6 +190,7 @@ impl Context {
             timing,
             Arc::default(),
             clock,
+            None,
         )
     }
 }

@@ -9,8 +9,10 @@ use openraft::{EntryPayload, StoredMembership as OpenraftStoredMembership};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::pb;
+use crate::plan::MemberChange;
 use crate::types::{
-    Entry, LeaderId, LogId, Member, Membership, Proposal, ReplicaId, SnapshotMeta, TypeConfig, Vote,
+    Entry, LeaderId, LogId, Member, Membership, Proposal, ReplicaId, SnapshotMeta, TypeConfig,
+    Vote, log_index,
 };
 
 /// What a peer sent cannot be read.
@@ -22,6 +24,15 @@ pub(crate) enum InvalidMessage {
     /// A field that is always there is not.
     #[error("field `{0}` is missing")]
     MissingField(&'static str),
+    /// No cluster gets there by elections: whoever says so wants to be the last leader ever.
+    #[error("term {0} is out of range")]
+    Term(u64),
+    /// An entry that a newer program wrote.
+    #[error("entry {index} is of a type that this program does not know")]
+    UnknownEntry {
+        /// As the log counts, from 1.
+        index: u64,
+    },
 }
 
 impl From<InvalidMessage> for tonic::Status {
@@ -72,6 +83,9 @@ pub(crate) fn vote_to(from: &Vote) -> pb::Vote {
 pub(crate) fn vote_from(from: Option<pb::Vote>) -> Result<Vote> {
     let from = always(from, "vote")?;
     let leader_id = leader_id_from(always(from.leader, "vote.leader")?);
+    if TERM_MAX < leader_id.term {
+        return Err(InvalidMessage::Term(leader_id.term));
+    }
     Ok(Vote { leader_id, committed: from.committed })
 }
 
@@ -83,6 +97,7 @@ pub(crate) fn member_to(from: &Member) -> pb::Member {
         peer: from.peer.clone(),
         admin: from.admin.clone(),
         cluster: from.cluster,
+        replaces: from.replaces.clone(),
     }
 }
 
@@ -95,7 +110,34 @@ pub(crate) fn member_from(from: Option<pb::Member>) -> Result<Member> {
         peer: from.peer,
         admin: from.admin,
         cluster: from.cluster,
+        replaces: from.replaces,
     })
+}
+
+/// An operator's change for the wire.
+pub(crate) fn member_change_to(from: &MemberChange, dry_run: bool) -> pb::ChangeMemberRequest {
+    use pb::change_member_request::Change;
+    let change = match from.clone() {
+        MemberChange::Add { name, peer } => Change::Add(pb::AddMember { name, peer }),
+        MemberChange::Remove { name } => Change::Remove(pb::RemoveMember { name }),
+        MemberChange::Replace { old, new, peer } => {
+            Change::Replace(pb::ReplaceMember { old, new, peer })
+        }
+    };
+    pb::ChangeMemberRequest { change: Some(change), dry_run }
+}
+
+/// An operator's change from the wire, and whether it is only to be tried.
+pub(crate) fn member_change_from(from: pb::ChangeMemberRequest) -> Result<(MemberChange, bool)> {
+    use pb::change_member_request::Change;
+    let change = match always(from.change, "change")? {
+        Change::Add(pb::AddMember { name, peer }) => MemberChange::Add { name, peer },
+        Change::Remove(pb::RemoveMember { name }) => MemberChange::Remove { name },
+        Change::Replace(pb::ReplaceMember { old, new, peer }) => {
+            MemberChange::Replace { old, new, peer }
+        }
+    };
+    Ok((change, from.dry_run))
 }
 
 /// Members with their ids for the wire.
@@ -110,7 +152,8 @@ pub(crate) fn members_from(from: Vec<pb::MemberOf>) -> Result<BTreeMap<ReplicaId
     from.into_iter().map(|of| Ok((of.id, member_from(of.member)?))).collect()
 }
 
-fn membership_to(from: &Membership) -> pb::Membership {
+/// A membership for the wire.
+pub(crate) fn membership_to(from: &Membership) -> pb::Membership {
     let configs = from.get_joint_config().iter();
     pb::Membership {
         configs: configs.map(|ids| pb::VoterSet { ids: ids.iter().copied().collect() }).collect(),
@@ -118,7 +161,8 @@ fn membership_to(from: &Membership) -> pb::Membership {
     }
 }
 
-fn membership_from(from: pb::Membership) -> Result<Membership> {
+/// A membership from the wire.
+pub(crate) fn membership_from(from: pb::Membership) -> Result<Membership> {
     let configs = from.configs.into_iter();
     let configs: Vec<BTreeSet<_>> = configs.map(|set| set.ids.into_iter().collect()).collect();
     let nodes = members_from(from.nodes)?;
@@ -127,22 +171,23 @@ fn membership_from(from: pb::Membership) -> Result<Membership> {
 
 fn entry_to(from: Entry) -> pb::Entry {
     let payload = match from.payload {
-        EntryPayload::Blank => None,
-        EntryPayload::Normal(proposal) => Some(pb::entry::Payload::Batch(pb::Batch {
+        EntryPayload::Blank => pb::entry::Payload::Blank(pb::Blank {}),
+        EntryPayload::Normal(proposal) => pb::entry::Payload::Batch(pb::Batch {
             stamped_at: proposal.stamped_at.0,
             body: proposal.body,
-        })),
+        }),
         EntryPayload::Membership(membership) => {
-            Some(pb::entry::Payload::Membership(membership_to(&membership)))
+            pb::entry::Payload::Membership(membership_to(&membership))
         }
     };
-    pb::Entry { log_id: Some(log_id_to(&from.log_id)), payload }
+    pb::Entry { log_id: Some(log_id_to(&from.log_id)), payload: Some(payload) }
 }
 
 fn entry_from(from: pb::Entry) -> Result<Entry> {
     let log_id = log_id_from(always(from.log_id, "entry.log_id")?)?;
     let payload = match from.payload {
-        None => EntryPayload::Blank,
+        None => return Err(InvalidMessage::UnknownEntry { index: log_index(&log_id).0 }),
+        Some(pb::entry::Payload::Blank(pb::Blank {})) => EntryPayload::Blank,
         Some(pb::entry::Payload::Batch(batch)) => EntryPayload::Normal(Proposal {
             stamped_at: UnixMillis(batch.stamped_at),
             body: unshare(&batch.body),
@@ -159,10 +204,12 @@ pub(crate) fn unshare(received: &Bytes) -> Bytes {
     Bytes::copy_from_slice(received)
 }
 
-/// An append request for the wire; `clock` is the leader's cluster time.
+/// An append request for the wire; `clock` is the leader's cluster time, `closed` whether it refuses
+/// writes.
 pub(crate) fn append_to(
     from: AppendEntriesRequest<TypeConfig>,
     clock: UnixMillis,
+    closed: bool,
 ) -> pb::AppendRequest {
     pb::AppendRequest {
         vote: Some(vote_to(&from.vote)),
@@ -170,6 +217,7 @@ pub(crate) fn append_to(
         entries: from.entries.into_iter().map(entry_to).collect(),
         commit: log_id_option_to(from.leader_commit.as_ref()),
         clock: clock.0,
+        closed,
     }
 }
 
@@ -185,15 +233,15 @@ pub(crate) fn append_from(from: pb::AppendRequest) -> Result<AppendEntriesReques
 
 type AppendResult = openraft::raft::StreamAppendResult<TypeConfig>;
 
-/// An append result for the wire.
-pub(crate) fn append_result_to(from: AppendResult) -> pb::AppendReply {
+/// An append result for the wire, with a word on this replica's disk.
+pub(crate) fn append_result_to(from: AppendResult, short_of_space: bool) -> pb::AppendReply {
     use pb::append_reply::Result as R;
     let result = match from {
         Ok(matched) => R::Matched(pb::Matched { log_id: log_id_option_to(matched.as_ref()) }),
         Err(StreamAppendError::Conflict(log_id)) => R::Conflict(log_id_to(&log_id)),
         Err(StreamAppendError::HigherVote(vote)) => R::Higher(vote_to(&vote)),
     };
-    pb::AppendReply { result: Some(result) }
+    pb::AppendReply { result: Some(result), short_of_space }
 }
 
 /// An append result from the wire.
@@ -256,6 +304,11 @@ pub(crate) fn transfer_from(
     Ok(TransferLeaderRequest::new(vote_from(from.from)?, from.to, last_log_id))
 }
 
+/// The vote of a snapshot on disk, which nobody reads.
+pub(crate) fn no_vote() -> Vote {
+    Vote { leader_id: LeaderId { term: 0, node_id: 0 }, committed: false }
+}
+
 /// A snapshot's header for the wire.
 pub(crate) fn snapshot_header_to(vote: &Vote, meta: &SnapshotMeta) -> pb::SnapshotHeader {
     pb::SnapshotHeader {
@@ -275,4 +328,40 @@ pub(crate) fn snapshot_header_from(from: pb::SnapshotHeader) -> Result<(Vote, Sn
         last_membership: OpenraftStoredMembership::new(membership_log_id, membership),
     };
     Ok((vote_from(from.vote)?, meta))
+}
+
+/// A thousand elections a second take nine thousand years to get here.
+const TERM_MAX: u64 = 1 << 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(payload: Option<pb::entry::Payload>) -> pb::Entry {
+        let log_id = pb::LogId { leader: Some(pb::LeaderId { term: 1, node: 1 }), index: 6 };
+        pb::Entry { log_id: Some(log_id), payload }
+    }
+
+    /// A newer program's entry has a payload under a number that is skipped here. It used to look
+    /// like a blank entry, and would have been left out of this replica's state in silence.
+    #[test]
+    fn an_entry_of_unknown_type_is_not_a_blank_one() {
+        let unknown = entry_from(entry(None)).unwrap_err();
+        assert_eq!(unknown, InvalidMessage::UnknownEntry { index: 7 });
+        let blank = entry_from(entry(Some(pb::entry::Payload::Blank(pb::Blank {})))).unwrap();
+        assert_eq!(blank.payload, EntryPayload::Blank);
+        assert_eq!(entry_from(entry_to(blank.clone())).unwrap(), blank);
+    }
+
+    #[test]
+    fn a_term_that_no_election_reaches_is_refused() {
+        let vote = |term| {
+            let leader = Some(pb::LeaderId { term, node: 1 });
+            vote_from(Some(pb::Vote { leader, committed: true }))
+        };
+        assert!(vote(TERM_MAX).is_ok());
+        for term in [TERM_MAX + 1, u64::MAX] {
+            assert_eq!(vote(term), Err(InvalidMessage::Term(term)));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! refuse connections to a leader that lives and still answers reads.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -51,7 +52,7 @@ async fn stand(raft: &Raft, context: &Context, leader: &LeaderWatch, dead: &Peer
     let begin = context.contact.heard() + context.timing.lease + MARGIN + turn;
     sleep_until(begin.into()).await;
     let give_up = Instant::now() + context.timing.lease * 4;
-    while Instant::now() < give_up {
+    while Instant::now() < give_up && !context.draining.load(Ordering::Acquire) {
         match leader.current() {
             Leader::Me => return,
             Leader::Peer(peer) if peer.id != dead.id => return,

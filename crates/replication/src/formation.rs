@@ -19,21 +19,26 @@ use futures_util::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
 
 use crate::context::Context;
 use crate::convert;
+use crate::dial::tls_cause;
 use crate::error::Fatal;
 use crate::pb;
 use crate::pb::cluster_client::ClusterClient;
-use crate::peers::Traffic;
+use crate::peers::{Traffic, greeting};
+use crate::refusals::Refusal;
+use crate::tls::reason;
 use crate::types::{Member, Raft, ReplicaId};
+use crate::version::Versions;
 
 /// What an operator said about the cluster's beginning.
 #[derive(Debug, Clone)]
 pub(crate) struct Formation {
     /// Peer addresses; this node's own may be among them.
     pub(crate) join: Vec<String>,
-    /// How many blank nodes make a new cluster.
+    /// How many blank nodes make a new cluster; 0: this node never forms one.
     pub(crate) expect: usize,
 }
 
@@ -52,15 +57,19 @@ pub(crate) async fn enter_cluster(
 ) -> Result<(), Fatal> {
     let mut promised = None;
     loop {
-        if is_member(raft, context) {
+        if let Some(cluster) = known_cluster(raft, context) {
+            context.enter(cluster);
+            context.waiting.explain(String::new());
             return Ok(());
         }
-        let seen = greet_all(context, &formation.join).await;
-        if let Some(address) = join_address(context, &seen)? {
-            join(context, address).await?;
-        } else if context.cluster() == 0 {
+        let invited = context.waiting.invitation().map(|invitation| invitation.join);
+        let addresses = formation.join.iter().chain(&invited);
+        let seen = greet_all(context, addresses).await;
+        if let Some(host) = fellow(context, &seen)? {
+            join(context, host).await?;
+        } else if context.cluster() == 0 && invited.is_none() {
             form(raft, context, formation, &seen).await?;
-        } else {
+        } else if context.cluster() != 0 {
             forget_promise(context, &mut promised);
         }
         sleep(ROUND_EVERY).await;
@@ -69,35 +78,66 @@ pub(crate) async fn enter_cluster(
 
 /// Whether this replica is part of a cluster that exists.
 pub(crate) fn is_member(raft: &Raft, context: &Context) -> bool {
-    let metrics = raft.server_metrics();
-    let metrics = metrics.borrow_watched();
-    metrics.membership_config.get_node(&context.id).is_some()
+    known_cluster(raft, context).is_some()
 }
 
-async fn greet_all(context: &Context, addresses: &[String]) -> Vec<Seen> {
-    let seen = join_all(addresses.iter().map(|address| greet(context, address))).await;
+/// The cluster that this replica is part of, by its log.
+pub(crate) fn known_cluster(raft: &Raft, context: &Context) -> Option<u64> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.membership_config.get_node(&context.id).map(|me| me.cluster)
+}
+
+/// Resolves once this replica is part of a cluster that exists.
+pub(crate) async fn entered(raft: &Raft, context: &Context) {
+    let mut metrics = raft.server_metrics();
+    while !is_member(raft, context) {
+        if metrics.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn greet_all(context: &Context, addresses: impl Iterator<Item = &String>) -> Vec<Seen> {
+    let seen = join_all(addresses.map(|address| greet(context, address))).await;
     seen.into_iter().flatten().filter(|seen| seen.id != context.id).collect()
 }
 
 async fn greet(context: &Context, address: &str) -> Option<Seen> {
     let channel = context.peers.channel(address, Traffic::Forward).ok()?;
-    let request = pb::HelloRequest { name: context.me.name.clone(), id: context.id };
-    let reply = timeout(GREET_TIMEOUT, ClusterClient::new(channel).hello(request)).await;
-    let reply = reply.ok()?.ok()?.into_inner();
+    let request = greeting(pb::HelloRequest { name: context.me.name.clone(), id: context.id });
+    let reply = timeout(GREET_TIMEOUT, ClusterClient::new(channel).hello(request)).await.ok()?;
+    let reply = reply.inspect_err(|status| tell_unwelcome(context, address, status)).ok()?;
+    let reply = reply.into_inner();
+    let theirs = Versions { min: reply.version_min, max: reply.version_max };
+    if let Err(error) = Versions::OURS.common(theirs) {
+        context.refusals.log(Refusal::Version, format_args!("peer {address}: {error}"));
+        return None;
+    }
     let member = convert::member_from(reply.member).ok()?;
     Some(Seen { id: reply.id, member })
 }
 
-/// The address of a node that has a cluster, if one was seen that this node can be part of.
+/// A peer that is not there yet is no news; one that will not talk to this node is.
+fn tell_unwelcome(context: &Context, address: &str, status: &Status) {
+    let why = match tls_cause(status) {
+        Some(error) => reason(error),
+        None if status.code() == Code::Unavailable => return,
+        None => status.message().to_owned(),
+    };
+    context.refusals.log(Refusal::Unwelcome, format_args!("peer {address} refuses: {why}"));
+}
+
+/// A node that has a cluster, if one was seen that this node can be part of.
 ///
 /// A node that has only promised to form one counts as blank.
-fn join_address(context: &Context, seen: &[Seen]) -> Result<Option<String>, Fatal> {
+fn fellow<'a>(context: &Context, seen: &'a [Seen]) -> Result<Option<&'a Member>, Fatal> {
     let own = context.cluster();
     let members = seen.iter().filter(|seen| seen.member.cluster != 0);
     let fellows: Vec<_> = members.filter(|seen| own == 0 || seen.member.cluster == own).collect();
     let Some(first) = fellows.first() else { return Ok(None) };
     match fellows.iter().find(|seen| seen.member.cluster != first.member.cluster) {
-        None => Ok(Some(first.member.peer.clone())),
+        None => Ok(Some(&first.member)),
         Some(other) => Err(Fatal::Formation(format!(
             "{} and {} belong to different clusters",
             first.member.peer, other.member.peer
@@ -106,12 +146,15 @@ fn join_address(context: &Context, seen: &[Seen]) -> Result<Option<String>, Fata
 }
 
 /// Asks the leader to take this replica in, following the trail to it.
-async fn join(context: &Context, mut address: String) -> Result<(), Fatal> {
+async fn join(context: &Context, host: &Member) -> Result<(), Fatal> {
     use pb::join_reply::Result as R;
+    let replaces = context.waiting.invitation().map(|invitation| invitation.replaces);
+    let me = Member { replaces: replaces.unwrap_or_default(), ..context.me.clone() };
+    let mut address = host.peer.clone();
     for _ in 0..JOIN_HOPS_MAX {
         let Ok(channel) = context.peers.channel(&address, Traffic::Forward) else { return Ok(()) };
-        let member = Some(convert::member_to(&context.me));
-        let request = pb::JoinRequest { id: context.id, member };
+        let member = Some(convert::member_to(&me));
+        let request = greeting(pb::JoinRequest { id: context.id, member });
         let reply = timeout(JOIN_TIMEOUT, ClusterClient::new(channel).join(request)).await;
         let Ok(Ok(reply)) = reply else { return Ok(()) };
         match reply.into_inner().result {
@@ -123,10 +166,21 @@ async fn join(context: &Context, mut address: String) -> Result<(), Fatal> {
             }
             Some(R::Refused(why)) => return Err(Fatal::Refused(why)),
             Some(R::Leader(leader)) if !leader.is_empty() => address = leader,
-            Some(R::Leader(_)) | None => return Ok(()),
+            Some(R::Leader(_)) | None => {
+                context.waiting.explain(no_leader(host));
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+fn no_leader(host: &Member) -> String {
+    let Member { name, peer, admin, .. } = host;
+    format!(
+        "{name} ({peer}) has a cluster without a leader, which takes nobody in; if the memory of \
+         its other nodes is lost: raftcached member recover --from {name} --cluster {admin}"
+    )
 }
 
 /// Forms the cluster if this node is the one to do it.
@@ -142,7 +196,23 @@ async fn form(
             context.me.name, namesake.member.peer
         )));
     }
+    if formation.expect == 0 {
+        context.waiting.explain("to be taken into a cluster".to_owned());
+        return Ok(());
+    }
+    if context.has_predecessor {
+        context.waiting.explain(
+            "to be taken into a cluster: what an earlier replica left in the data directory may be \
+             the last copy; to begin an empty cluster instead, remove the data directories"
+                .to_owned(),
+        );
+        return Ok(());
+    }
     if seen.len() + 1 < formation.expect {
+        let (expect, here) = (formation.expect, seen.len() + 1);
+        context.waiting.explain(format!(
+            "for {expect} empty nodes to form a cluster, or for one that has; {here} of them here"
+        ));
         return Ok(());
     }
     if seen.iter().any(|seen| seen.member.name < context.me.name) {
@@ -171,10 +241,11 @@ async fn ask_to_form(
     cluster: u64,
     members: &BTreeMap<ReplicaId, Member>,
 ) -> bool {
-    let Ok(channel) = context.peers.channel(&seen.member.peer, Traffic::Forward) else {
+    let Ok(channel) = context.peers.channel_to(&seen.member, Traffic::Forward) else {
         return false;
     };
-    let request = pb::FormRequest { cluster, members: convert::members_to(members.iter()) };
+    let members = convert::members_to(members.iter());
+    let request = greeting(pb::FormRequest { cluster, members });
     let reply = timeout(GREET_TIMEOUT, ClusterClient::new(channel).form(request)).await;
     reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.into_inner().refused.is_empty()))
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use engine::Command;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::context::Context;
-use crate::memory_log::MemoryLog;
-use crate::types::{Metrics, Raft};
+use crate::log::{DiskLog, MemoryLog};
+use crate::membership;
+use crate::snapshot_file::SnapshotStore;
+use crate::types::{Metrics, Raft, ReplicaId, log_index};
 
 /// Publishes the read lease, and whether a quorum is known.
 pub(crate) async fn keep_lease(raft: Raft, context: Arc<Context>) {
@@ -56,40 +58,113 @@ fn confirmed(metrics: &Metrics, now: Instant) -> Option<Instant> {
     now.checked_sub(openraft::Instant::elapsed(&**acked))
 }
 
-/// Keeps the log in memory short, but for what a live follower has yet to get: it would need a
-/// snapshot of everything instead. A follower that lags by more than `LOG_BYTES_MAX` does.
-pub(crate) async fn keep_log_short(raft: Raft, log: MemoryLog) {
+/// Keeps the log in memory short. When it is as long as it may be, writers wait for a live follower
+/// that lacks what is to go, for a moment; then that one needs a snapshot of everything instead.
+pub(crate) async fn keep_memory_log_short(raft: Raft, log: MemoryLog, context: Arc<Context>) {
+    // What replicas need beside their items is a share of what they may have.
+    let share = usize::try_from(context.settings.memory_limit / LOG_SHARE).unwrap_or(usize::MAX);
+    let bytes_max = LOG_BYTES_MAX.max(share);
     loop {
         log.grown().await;
-        let bytes = log.bytes();
-        let Some(mut point) = log.purge_point(LOG_BYTES_KEPT) else { continue };
-        if bytes < LOG_BYTES_MAX {
-            if bytes < LOG_BYTES_USUAL {
-                continue;
-            }
-            point = point.min(slowest_matched(&raft.metrics().borrow_watched()));
+        if log.bytes() < bytes_max {
+            continue;
         }
+        let Some(point) = log.purge_point(bytes_max - bytes_max / 4) else { continue };
+        let hold = context.backpressure.hold();
+        if timeout(PATIENCE, caught_up(&raft, point, &context)).await.is_err() {
+            tracing::warn!("a follower is too far behind for the log, it needs a snapshot");
+        }
+        drop(hold);
         // Only what a snapshot covers can be purged; it is a view, dropped at once.
         if raft.trigger().snapshot().await.is_err()
             || raft.trigger().purge_log(point).await.is_err()
         {
             return;
         }
+        context.flights.cut(point);
         sleep(PURGE_PAUSE).await;
     }
 }
 
-/// The index that every live follower of this leader has; no limit on a node that does not lead.
-fn slowest_matched(metrics: &Metrics) -> u64 {
-    let (Some(replication), Some(heartbeat)) = (&metrics.replication, &metrics.heartbeat) else {
-        return u64::MAX;
+/// Waits until every follower has `index` that may have it soon.
+async fn caught_up(raft: &Raft, index: u64, context: &Context) {
+    let mut metrics = raft.metrics();
+    let has_index = |metrics: &Metrics| {
+        let may_soon = |id| {
+            context.flights.expects(id) || membership::answered_within(metrics, id, JUST_HEARD)
+        };
+        index <= slowest_matched(metrics, |id| id != metrics.id && may_soon(id))
     };
-    let is_live = |id| {
-        let heard = heartbeat.get(id).and_then(Option::as_ref);
-        heard.is_some_and(|heard| openraft::Instant::elapsed(&**heard) < FOLLOWER_TRUSTS)
-    };
-    let live = replication.iter().filter(|(id, _)| **id == metrics.id || is_live(*id));
-    live.map(|(_, matched)| matched.map_or(0, |matched| matched.index)).min().unwrap_or(u64::MAX)
+    while !has_index(&metrics.borrow_watched()) {
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Keeps the log on disk short: a snapshot whenever the log has outgrown the one before, and then
+/// the log before it goes, but for what a live follower has yet to get.
+pub(crate) async fn keep_disk_log_short(
+    raft: Raft,
+    log: DiskLog,
+    snapshots: Arc<SnapshotStore>,
+    context: Arc<Context>,
+) {
+    let mut metrics = raft.metrics();
+    let mut covered = 0;
+    loop {
+        let appended = log.appended();
+        let grown = appended - covered;
+        let before = snapshots.latest();
+        if grown < SNAPSHOT_EVERY_BYTES.max(before.bytes) {
+            log.grown().await;
+            continue;
+        }
+        let saved = loop {
+            if raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+            // Asked again, because nothing may have been applied since the last one; while one is
+            // being written that changes nothing.
+            let saved = snapshots.newer_than(before.index);
+            if let Ok(saved) = timeout(SNAPSHOT_ASKED_EVERY, saved).await {
+                break saved;
+            }
+        };
+        covered = appended;
+        // openraft purges nothing that it does not know to be in a snapshot.
+        while metrics
+            .borrow_watched()
+            .snapshot
+            .is_none_or(|log_id| log_index(&log_id).0 < saved.index)
+        {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+        // openraft counts from 0.
+        let mut point = saved.index - 1;
+        let cut = DISK_LOG_BYTES_MAX.max(2 * saved.bytes) < log.disk_bytes();
+        if !cut {
+            let metrics = metrics.borrow_watched();
+            let is_live = |id| membership::answered_within(&metrics, id, FOLLOWER_TRUSTS);
+            point = point.min(slowest_matched(&metrics, |id| id == metrics.id || is_live(id)));
+        }
+        if raft.trigger().purge_log(point).await.is_err() {
+            return;
+        }
+        if cut {
+            context.flights.cut(point);
+        }
+    }
+}
+
+/// The index that all of this leader's replicas have that `counts`; no limit on a node that does not
+/// lead.
+fn slowest_matched(metrics: &Metrics, counts: impl Fn(ReplicaId) -> bool) -> u64 {
+    let replicas = metrics.replication.iter().flatten().filter(|(id, _)| counts(**id));
+    let matched = replicas.map(|(_, matched)| matched.map_or(0, |matched| matched.index));
+    matched.min().unwrap_or(u64::MAX)
 }
 
 /// Once-a-second duties: time passes without writes, the leader's settings rule, and every node
@@ -115,12 +190,12 @@ pub(crate) async fn keep_cluster(raft: Raft, context: Arc<Context>) {
                 sleep(PURGE_PAUSE).await;
             }
             context.clock.slew();
-            if context.applied.index() == applied_before {
+            if context.applied.index() == applied_before && !context.space.is_closed() {
                 settle(&context, &Command::Tick).await;
             }
             applied_before = context.applied.index();
         }
-        let _ = tokio::time::timeout(DUTY_EVERY, server_metrics.changed()).await;
+        let _ = timeout(DUTY_EVERY, server_metrics.changed()).await;
     }
 }
 
@@ -136,11 +211,20 @@ const LEASE_CHECKS_PER_HEARTBEAT: u32 = 2;
 /// A follower that has not heard of its leader for this long says that there is no quorum.
 const FOLLOWER_TRUSTS: Duration = Duration::from_millis(1000);
 
-/// The log is cut back to `LOG_BYTES_KEPT` when it has grown to `LOG_BYTES_USUAL`; what a live
-/// follower lacks stays until `LOG_BYTES_MAX`.
-const LOG_BYTES_KEPT: usize = 2 * 1024 * 1024;
-const LOG_BYTES_USUAL: usize = 4 * 1024 * 1024;
+/// How long the log in memory may be, or a share of one in `LOG_SHARE` of the items' limit where that
+/// is more; it is cut back to three quarters.
 const LOG_BYTES_MAX: usize = 12 * 1024 * 1024;
+const LOG_SHARE: u64 = 10;
+
+/// A snapshot costs writing all items: not before the log is as long as the last one.
+const SNAPSHOT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+const SNAPSHOT_ASKED_EVERY: Duration = Duration::from_secs(10);
+/// What a live follower lacks stays until the log on disk is as long as this, or as two snapshots.
+const DISK_LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How long writers wait for a follower that does not get on.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Some heartbeats.
+const JUST_HEARD: Duration = Duration::from_millis(100);
 const PURGE_PAUSE: Duration = Duration::from_millis(5);
 const SHOW_EVERY: Duration = Duration::from_secs(60);
 const DUTY_EVERY: Duration = Duration::from_millis(1000);

@@ -20,7 +20,9 @@
 //!    entry was applied, or behind a barrier that started after the read did.
 //! 4. *No read behind the state.* A replica answers nobody before a barrier has passed once.
 //! 5. *An id is never used twice.* A call for another replica id or another cluster is refused.
-//! 6. *Time.* Cluster time follows the leader and never a wall clock that jumps.
+//! 6. *No stranger.* No message is decoded before its caller has passed `Gate`; with TLS, a node has
+//!    a certificate and speaks for itself alone.
+//! 7. *Time.* Cluster time follows the leader and never a wall clock that jumps.
 //!
 //! Not here: client protocols, items, a command beyond `engine::Command`. Only this crate names
 //! openraft or tonic.
@@ -30,33 +32,55 @@
 //! Raft dissertation 3.10 (transfer), 4 (membership), 6.3 (sessions), 6.4 (reads), 9.6 (pre-vote);
 //! openraft `docs::protocol`.
 
+mod accept;
 mod applied;
+mod background;
+mod backpressure;
 mod barrier;
 mod batcher;
+mod beginning;
 mod cell;
 mod clock;
 mod commits;
+mod compress;
 mod contact;
 mod context;
 mod convert;
+mod data_dir;
 mod detector;
+mod dial;
 mod error;
+mod fault;
+mod flight;
 mod formation;
+mod gate;
 mod gather;
+mod isolation;
 mod keepers;
 mod leader;
 mod lease;
+mod log;
+mod members;
 mod membership;
-mod memory_log;
 mod network;
 mod node;
 mod peers;
+mod plan;
 mod propose;
 mod proposer;
+mod refusals;
 mod server;
+mod snapshot_file;
+mod space;
 mod state_machine;
 pub mod status;
+mod storage;
+mod stream;
+mod survivor;
+pub mod tls;
 mod types;
+mod version;
+mod waiting;
 
 #[allow(
     clippy::all,
@@ -73,5 +97,9 @@ mod pb {
 }
 
 pub use batcher::Proposal;
-pub use error::{ClientError, Fatal, Full, MoveError, StartError};
+pub use beginning::{Beginning, BeginningError};
+pub use data_dir::{DataDir, DataDirError, Durability};
+pub use error::{ClientError, Fatal, Full, MemberError, MoveError, StartError};
 pub use node::{Addresses, Client, Node, NodeConfig, start};
+pub use plan::MemberChange;
+pub use survivor::Survivor;

@@ -5,6 +5,7 @@
 //! learner, catches up, and takes its predecessor's vote in one membership change.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::context::Context;
 use crate::error::MoveError;
 use crate::pb;
-use crate::peers::Traffic;
+use crate::peers::{Traffic, greeting};
 use crate::types::{Member, Membership, Metrics, Raft, ReplicaId};
 
 /// Why a replica was not taken in.
@@ -34,9 +35,17 @@ pub(crate) async fn admit(
     member: Member,
 ) -> Result<u64, NotAdmitted> {
     let cluster = context.cluster();
+    if !context.lease.is_valid() {
+        // Without a quorum it could only be begun.
+        return Err(NotAdmitted::Later);
+    }
     let membership = raft.metrics().borrow_watched().membership_config.membership().clone();
     if membership.get_node(&id).is_some() {
         return Ok(cluster);
+    }
+    let replaced = |id| is_named(&membership, id, &member.replaces);
+    if !member.replaces.is_empty() && !membership.voter_ids().any(replaced) {
+        return Err(NotAdmitted::Never(format!("there is no voter `{}`", member.replaces)));
     }
     let namesakes: Vec<_> =
         membership.nodes().filter(|(_, other)| other.name == member.name).collect();
@@ -62,10 +71,11 @@ pub(crate) async fn admit(
     Ok(cluster)
 }
 
-async fn is_alive(context: &Context, id: ReplicaId, member: &Member) -> bool {
-    let Ok(channel) = context.peers.channel(&member.peer, Traffic::Forward) else { return false };
+/// Whether this very replica answers at its address, now.
+pub(crate) async fn is_alive(context: &Context, id: ReplicaId, member: &Member) -> bool {
+    let Ok(channel) = context.peers.channel_to(member, Traffic::Forward) else { return false };
     let mut client = pb::cluster_client::ClusterClient::new(channel);
-    let request = pb::HelloRequest { name: context.me.name.clone(), id: context.id };
+    let request = greeting(pb::HelloRequest { name: context.me.name.clone(), id: context.id });
     let hello = timeout(HELLO_TIMEOUT, client.hello(request)).await;
     hello.is_ok_and(|reply| reply.is_ok_and(|reply| reply.into_inner().id == id))
 }
@@ -87,7 +97,8 @@ fn due_change(metrics: &Metrics) -> Option<BTreeSet<ReplicaId>> {
         let matched = replication.get(id).copied().flatten();
         matched.is_some_and(|matched| last.saturating_sub(matched.index) <= CAUGHT_UP_ENTRIES)
     })?;
-    let name = &membership.get_node(&caught_up)?.name;
+    let member = membership.get_node(&caught_up)?;
+    let name = if member.replaces.is_empty() { &member.name } else { &member.replaces };
     let predecessor = voters.iter().find(|id| is_named(membership, **id, name)).copied();
     if let Some(predecessor) = predecessor {
         voters.remove(&predecessor);
@@ -97,7 +108,7 @@ fn due_change(metrics: &Metrics) -> Option<BTreeSet<ReplicaId>> {
 }
 
 /// Whether the last membership entry is committed: only then may another follow.
-fn is_settled(metrics: &Metrics) -> bool {
+pub(crate) fn is_settled(metrics: &Metrics) -> bool {
     metrics.membership_config == metrics.committed_membership_config
 }
 
@@ -114,7 +125,7 @@ fn is_named(membership: &Membership, id: ReplicaId, name: &str) -> bool {
 }
 
 /// Gives caught-up learners their vote, for as long as this node leads. Runs on every node.
-pub(crate) async fn promote_learners(raft: Raft) {
+pub(crate) async fn promote_learners(raft: Raft, context: Arc<Context>) {
     let mut server_metrics = raft.server_metrics();
     loop {
         let (change, busy) = {
@@ -125,6 +136,14 @@ pub(crate) async fn promote_learners(raft: Raft) {
         };
         if let Some(voters) = change {
             tracing::info!(?voters, "changing the voters");
+            if !voters.contains(&context.id) {
+                // The next leader ends what is under way.
+                if let Err(error) = move_leader(&raft, &context, "").await {
+                    tracing::warn!(%error, "leadership stays with a node that is replaced");
+                    sleep(PROMOTE_EVERY).await;
+                }
+                continue;
+            }
             let change = ChangeMembers::ReplaceAllVoters(voters);
             if let Err(error) = raft.change_membership(change, false).await {
                 tracing::warn!(%error, "membership change failed, trying again");
@@ -181,7 +200,10 @@ fn move_target(raft: &Raft, context: &Context, to: &str) -> Result<(ReplicaId, S
     if to.is_empty() {
         let replication = metrics.replication.as_ref().ok_or(MoveError::NoLeader)?;
         let others = voters.iter().filter(|id| **id != context.id);
-        let best = others.max_by_key(|id| (acked(&metrics, **id), replication.get(*id)));
+        let best = others.max_by_key(|id| {
+            // A dead one must not be chosen because its log was long.
+            (answered_within(&metrics, **id, ALIVE_WITHIN), replication.get(*id))
+        });
         let best = best.ok_or_else(|| MoveError::Refused("there is no other voter".to_owned()))?;
         let name = membership.get_node(best).map(|member| member.name.clone());
         return Ok((*best, name.unwrap_or_default()));
@@ -193,10 +215,10 @@ fn move_target(raft: &Raft, context: &Context, to: &str) -> Result<(ReplicaId, S
     }
 }
 
-/// When a voter last answered: a dead one must not be chosen because its log was long.
-fn acked(metrics: &Metrics, id: ReplicaId) -> Option<bool> {
-    let last = metrics.heartbeat.as_ref()?.get(&id)?.as_ref()?;
-    Some(last.elapsed() < ALIVE_WITHIN)
+/// Whether a member has answered this leader's heartbeats lately.
+pub(crate) fn answered_within(metrics: &Metrics, id: ReplicaId, limit: Duration) -> bool {
+    let last = metrics.heartbeat.as_ref().and_then(|last| last.get(&id));
+    last.and_then(Option::as_ref).is_some_and(|last| last.elapsed() < limit)
 }
 
 /// A learner this close to the leader's log needs no snapshot and no patience.
@@ -209,8 +231,6 @@ const ALIVE_WITHIN: Duration = Duration::from_millis(200);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use std::sync::Arc;
 
     use crate::types::{LeaderId, LogId, StoredMembership};
 
@@ -252,6 +272,25 @@ mod tests {
         let metrics = metrics(&[&[1, 2, 3]], &members);
         assert_eq!(due(&metrics), None, "it has to catch up first");
         assert!(is_changing(&metrics));
+    }
+
+    /// Whoever leads when it has caught up: the intent is in the membership.
+    #[test]
+    fn a_learner_takes_the_vote_it_was_invited_to_take() {
+        let members = [(1, "n1", LAST), (2, "n2", LAST), (3, "n3", LAST), (4, "n4", LAST)];
+        let mut metrics = metrics(&[&[1, 2, 3]], &members);
+        assert_eq!(due(&metrics), Some(vec![1, 2, 3, 4]));
+        let stored = &metrics.membership_config;
+        let nodes = stored.nodes().map(|(id, member)| {
+            let replaces = if *id == 4 { "n2" } else { "" }.to_owned();
+            (*id, Member { replaces, ..member.clone() })
+        });
+        let nodes: std::collections::BTreeMap<_, _> = nodes.collect();
+        let membership = Membership::new(vec![[1, 2, 3].into()], nodes).unwrap();
+        let stored = Arc::new(StoredMembership::new(Some(log_id(10)), membership));
+        metrics.membership_config = Arc::clone(&stored);
+        metrics.committed_membership_config = stored;
+        assert_eq!(due(&metrics), Some(vec![1, 3, 4]));
     }
 
     #[test]

@@ -18,12 +18,14 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::commits::hold_commits;
+use crate::compress::pack;
 use crate::context::Context;
 use crate::convert::{self, InvalidMessage};
+use crate::flight::Flight;
 use crate::pb;
 use crate::pb::raft_client::RaftClient;
 use crate::peers::{BadAddress, Envelope, Traffic};
-use crate::types::{Member, ReplicaId, Snapshot, SnapshotData, TypeConfig, Vote};
+use crate::types::{Member, ReplicaId, Snapshot, SnapshotData, TypeConfig, Vote, entry_len};
 
 type RpcError = RPCError<TypeConfig>;
 type AppendStream = BoxStream<'static, Result<StreamAppendResult<TypeConfig>, RpcError>>;
@@ -42,7 +44,7 @@ impl Network {
         Link {
             context: Arc::clone(&self.context),
             target,
-            address: member.peer.clone(),
+            member: member.clone(),
             purpose,
             heartbeats: None,
         }
@@ -76,7 +78,7 @@ enum Purpose {
 pub(crate) struct Link {
     context: Arc<Context>,
     target: ReplicaId,
-    address: String,
+    member: Member,
     purpose: Purpose,
     /// Stays open between heartbeats.
     heartbeats: Option<Heartbeats>,
@@ -97,8 +99,8 @@ impl Link {
     }
 
     fn client(&self, traffic: Traffic) -> Result<RaftClient<Channel>, Unreachable<TypeConfig>> {
-        let channel = self.context.peers.channel(&self.address, traffic).map_err(unreachable)?;
-        Ok(RaftClient::new(channel).max_decoding_message_size(usize::MAX))
+        let channel = self.context.peers.channel_to(&self.member, traffic).map_err(unreachable)?;
+        Ok(RaftClient::new(channel))
     }
 
     /// A stream for as long as openraft replicates on it.
@@ -106,12 +108,24 @@ impl Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let clock = Arc::clone(&self.context.clock);
-        let requests = hold_commits(input, Arc::clone(&self.context))
-            .map(move |request| convert::append_to(request, clock.now()));
+        let mut flight = Flight::new(&self.context.flights, self.target);
+        let context = Arc::clone(&self.context);
+        let requests = flight
+            .bounded(hold_commits(input, Arc::clone(&self.context)), entries_len)
+            .map(move |request| message(request, &context));
         let request = self.envelope().wrap(requests);
-        let replies = self.client(Traffic::Urgent)?.append(request).await.map_err(refused)?;
-        Ok(Box::pin(replies.into_inner().map(append_result)))
+        let mut client = self.client(Traffic::Urgent)?;
+        let replies = tokio::select! {
+            replies = client.append(request) => replies.map_err(refused)?.into_inner(),
+            () = flight.outrun() => return Err(outrun()),
+        };
+        let open = Replication {
+            context: Arc::clone(&self.context),
+            target: self.target,
+            flight,
+            replies,
+        };
+        Ok(Box::pin(stream::unfold(Some(open), Replication::next)))
     }
 
     /// One heartbeat on the stream that stays.
@@ -119,7 +133,7 @@ impl Link {
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
-        let request = convert::append_to(request, self.context.clock.now());
+        let request = message(request, &self.context);
         if self.heartbeats.is_none() {
             self.heartbeats = Some(self.open_heartbeats().await?);
         }
@@ -128,7 +142,7 @@ impl Link {
             return Err(RpcError::Unreachable(unreachable(Closed)));
         };
         match heartbeats.exchange(request).await {
-            Ok(reply) => append_result(Ok(reply)),
+            Ok(reply) => append_result(reply, &self.context, self.target),
             Err(error) => {
                 self.heartbeats = None;
                 Err(error)
@@ -265,7 +279,11 @@ fn snapshot_parts(
     let (parts, outbound) = mpsc::channel(SNAPSHOT_CHUNKS_MAX);
     tokio::task::spawn_blocking(move || {
         let header = std::iter::once(Part::Header(header));
-        let chunks = frozen.encode().map(|chunk| Part::Chunk(chunk.into()));
+        let chunks = frozen.encode().map_while(|chunk| {
+            let packed = pack(&chunk);
+            let packed = packed.inspect_err(|error| tracing::error!(%error, "snapshot")).ok()?;
+            Some(Part::Packed(pb::Packed { raw_len: packed.raw_len, bytes: packed.bytes }))
+        });
         for part in header.chain(chunks) {
             if parts.blocking_send(pb::SnapshotPart { part: Some(part) }).is_err() {
                 return;
@@ -275,10 +293,56 @@ fn snapshot_parts(
     ReceiverStream::new(outbound)
 }
 
+/// A stream on which a follower gets its log.
+struct Replication {
+    context: Arc<Context>,
+    target: ReplicaId,
+    flight: Flight,
+    replies: Streaming<pb::AppendReply>,
+}
+
+impl Replication {
+    /// The next result, and the stream unless it is given up.
+    async fn next(
+        open: Option<Self>,
+    ) -> Option<(Result<StreamAppendResult<TypeConfig>, RpcError>, Option<Self>)> {
+        let mut open = open?;
+        let reply = tokio::select! {
+            reply = open.replies.next() => reply?,
+            () = open.flight.outrun() => return Some((Err(outrun()), None)),
+        };
+        let result = match reply {
+            Ok(reply) => append_result(reply, &open.context, open.target),
+            Err(status) => Err(refused(status)),
+        };
+        if let Ok(Ok(matched)) = &result {
+            open.flight.answered(matched.as_ref());
+        }
+        Some((result, Some(open)))
+    }
+}
+
+fn entries_len(request: &AppendEntriesRequest<TypeConfig>) -> usize {
+    request.entries.iter().map(entry_len).sum()
+}
+
+fn outrun() -> RpcError {
+    RpcError::Unreachable(unreachable(Outrun))
+}
+
+/// An append for the wire, with what every one tells a follower.
+fn message(request: AppendEntriesRequest<TypeConfig>, context: &Context) -> pb::AppendRequest {
+    convert::append_to(request, context.clock.now(), context.space.is_closed())
+}
+
+#[expect(clippy::result_large_err, reason = "openraft's type, and the caller's too")]
 fn append_result(
-    reply: Result<pb::AppendReply, Status>,
+    reply: pb::AppendReply,
+    context: &Context,
+    from: ReplicaId,
 ) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
-    convert::append_result_from(reply.map_err(refused)?).map_err(invalid)
+    context.space.heard(from, reply.short_of_space);
+    convert::append_result_from(reply).map_err(invalid)
 }
 
 fn unreachable(error: impl std::error::Error + 'static) -> Unreachable<TypeConfig> {
@@ -303,6 +367,11 @@ impl From<BadAddress> for RpcError {
 #[derive(Debug, thiserror::Error)]
 #[error("peer closed the stream")]
 struct Closed;
+
+/// What the follower lacks is going.
+#[derive(Debug, thiserror::Error)]
+#[error("the log is cut before the follower has it")]
+struct Outrun;
 
 /// openraft sends what `get_current_snapshot` gave it, and that is frozen.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! One node: the raft thread with everything on it, and the handles to it.
 
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,33 +8,39 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::{Command, EngineStats, Item, Settings, UnixMillis};
+use futures_util::Stream;
 use openraft::{Config, SnapshotPolicy};
 use rand::RngExt;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::accept::Acceptor;
 use crate::applied::Applied;
 use crate::barrier::BarrierKeeper;
 use crate::batcher::Proposal;
+use crate::beginning::Beginning;
 use crate::clock::ClusterClock;
 use crate::context::{Context, Timing};
-use crate::error::{ClientError, Fatal, Full, MoveError, StartError};
+use crate::data_dir::DataDir;
+use crate::error::{ClientError, Fatal, Full, MemberError, MoveError, StartError};
 use crate::formation::{self, Formation};
+use crate::gate::Gate;
 use crate::leader::{Leader, LeaderWatch};
-use crate::memory_log::MemoryLog;
 use crate::network::Network;
-use crate::pb::cluster_server::ClusterServer;
-use crate::pb::raft_server::RaftServer;
 use crate::peers::WINDOW_LEN;
+use crate::plan::MemberChange;
 use crate::proposer::Proposer;
 use crate::server::PeerServer;
 use crate::state_machine::StateMachine;
 use crate::status::ClusterStatus;
+use crate::storage::Storage;
+use crate::stream::PeerStream;
+use crate::survivor::Survivor;
+use crate::tls::{self, PeerTls};
 use crate::types::{Member, Raft};
-use crate::{detector, gather, keepers, membership};
+use crate::{detector, gather, isolation, keepers, members, membership, space, survivor};
 
 /// How others reach this node, each as `host:port`.
 #[derive(Debug, Clone)]
@@ -53,12 +60,14 @@ pub struct NodeConfig {
     pub name: String,
     /// Where peers connect, bound by the caller.
     pub peer_listener: TcpListener,
+    /// This node's certificate and the CA of its peers; none: peers are believed what they say.
+    pub peer_tls: Option<Arc<PeerTls>>,
     /// What others are told.
     pub advertise: Addresses,
     /// Peer addresses of the cluster's first nodes, this one's own perhaps among them. Empty: this
     /// node forms a cluster of its own.
     pub join: Vec<String>,
-    /// How many blank nodes form a new cluster.
+    /// How many blank nodes form a new cluster; 0: this node only waits to be taken into one.
     pub bootstrap_expect: usize,
     /// Milliseconds between heartbeats; less than the shortest election timeout.
     pub heartbeat_ms: u64,
@@ -72,6 +81,10 @@ pub struct NodeConfig {
     pub settings: Settings,
     /// The program's version, for `status`.
     pub version: String,
+    /// Where log and snapshots are kept; none: in memory, and every start is a new replica.
+    pub data_dir: Option<DataDir>,
+    /// The state with which this node begins a cluster of its own, under a new cluster id.
+    pub begin_from: Option<Beginning>,
 }
 
 /// A running node; cheap to clone.
@@ -84,6 +97,7 @@ pub struct Node {
     runtime: Handle,
     state: watch::Receiver<State>,
     stop: Arc<watch::Sender<bool>>,
+    storage: Arc<Storage>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +125,7 @@ fn run_thread(config: NodeConfig, ready: &std::sync::mpsc::SyncSender<Result<Nod
     if let Err(error) =
         rustix::process::setpriority_process(Some(rustix::thread::gettid()), RAFT_NICE)
     {
-        tracing::debug!(%error, "raft thread keeps the usual priority");
+        tracing::info!(target: "details", %error, "raft thread keeps the usual priority");
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -141,25 +155,32 @@ async fn supervise(mut tasks: JoinSet<()>, mut stopped: watch::Receiver<bool>) {
 }
 
 async fn build(config: NodeConfig) -> Result<(Node, JoinSet<()>), StartError> {
-    let raft_config = raft_config(&config)?;
-    let engine = engine::StateMachine::new();
+    let (raft_config, timing) = (raft_config(&config)?, timing(&config));
+    let fresh = rand::rng().random_range(1..=u64::MAX);
+    let renew = config.begin_from.is_some();
+    let (storage, found) = Storage::open(config.data_dir.as_ref(), &config.name, fresh, renew)?;
+    let id = storage.replica().unwrap_or(fresh);
     let applied = Arc::new(Applied::default());
     let clock = Arc::new(ClusterClock::new());
+    let peer_tls = config.peer_tls;
     let me = Member {
         name: config.name,
         client: config.advertise.client,
         peer: config.advertise.peer,
         admin: config.advertise.admin,
         cluster: 0,
+        replaces: String::new(),
     };
-    let timing = Timing {
-        heartbeat: Duration::from_millis(config.heartbeat_ms),
-        lease: Duration::from_millis(config.election_timeout_ms.1),
-        budget: Duration::from_millis(config.operation_budget_ms),
-        isolation_close: Duration::from_millis(config.isolation_close_ms),
+    let cluster = if renew { rand::rng().random_range(1..=u64::MAX) } else { 0 };
+    let founder = Member { cluster, ..me.clone() };
+    let begun = config.begin_from.map(|beginning| beginning.into_parts(id, founder));
+    let begun = begun.transpose().map_err(|error| StartError::Config(error.to_string()))?;
+    let (engine, begun) = match begun {
+        Some((engine, last, membership)) => (engine, Some((last, membership))),
+        None => (engine::StateMachine::new(), None),
     };
-    let context = Arc::new(Context::new(
-        rand::rng().random_range(1..=u64::MAX),
+    let mut context = Context::new(
+        id,
         me,
         config.version,
         config.settings,
@@ -167,24 +188,73 @@ async fn build(config: NodeConfig) -> Result<(Node, JoinSet<()>), StartError> {
         timing,
         Arc::clone(&applied),
         Arc::clone(&clock),
-    ));
-    let log = MemoryLog::default();
-    let network = Network::new(Arc::clone(&context));
-    let state_machine = StateMachine::new(engine, applied, clock);
-    let raft = Raft::new(context.id, raft_config, network, log.clone(), state_machine).await;
-    let raft = raft.map_err(|error| StartError::Config(error.to_string()))?;
+        peer_tls.clone(),
+    );
+    context.boots = storage.boots();
+    context.has_predecessor = storage.has_predecessor();
+    let context = Arc::new(context);
+    let snapshots = storage.snapshots();
+    let mut state_machine = match begun {
+        Some((last, membership)) => {
+            tracing::warn!(cluster, "a new cluster begins with what this node holds");
+            context.enter(cluster);
+            StateMachine::begin(engine, last, membership, applied, clock, snapshots)
+                .map_err(|error| storage.start_error(&error))?
+        }
+        None => StateMachine::new(engine, applied, clock, snapshots),
+    };
+    if let Some(found) = found {
+        state_machine.install(&found.meta, found.restored);
+    }
+    let raft = start_raft(&context, raft_config, &storage, state_machine).await?;
+    // A replica that comes back with its log belongs to its cluster before anybody calls it.
+    if let Some(cluster) = formation::known_cluster(&raft, &context) {
+        context.enter(cluster);
+    }
 
     let (state_sender, state) = watch::channel(State::Starting);
     let (stop, _) = watch::channel(false);
     let leader = LeaderWatch::new(context.id, &raft);
     let runtime = Handle::current();
-    let node = Node { context, raft, leader, runtime, state, stop: Arc::new(stop) };
+    let (stop, storage) = (Arc::new(stop), Arc::new(storage));
+    let node = Node { context, raft, leader, runtime, state, stop, storage };
     let mut tasks = JoinSet::new();
-    node.spawn_tasks(&mut tasks, log);
-    tasks.spawn(serve_peers(node.peer_server(), config.peer_listener));
+    node.spawn_tasks(&mut tasks);
+    node.spawn_peers(&mut tasks, config.peer_listener, peer_tls)?;
     let formation = Formation { join: config.join, expect: config.bootstrap_expect };
     tasks.spawn(watch_life(node.clone(), formation, state_sender));
     Ok((node, tasks))
+}
+
+async fn start_raft(
+    context: &Arc<Context>,
+    config: Arc<Config>,
+    storage: &Storage,
+    state_machine: StateMachine,
+) -> Result<Raft, StartError> {
+    let network = Network::new(Arc::clone(context));
+    let raft = match storage {
+        Storage::Memory(log) => {
+            Raft::new(context.id, config, network, log.clone(), state_machine).await
+        }
+        Storage::Disk(disk) => {
+            if disk.log.has_past() {
+                // The lease that this replica may have granted is forgotten (DESIGN 5.3).
+                tokio::time::sleep(context.timing.lease).await;
+            }
+            Raft::new(context.id, config, network, disk.log.clone(), state_machine).await
+        }
+    };
+    raft.map_err(|error| storage.start_error(&error))
+}
+
+fn timing(config: &NodeConfig) -> Timing {
+    Timing {
+        heartbeat: Duration::from_millis(config.heartbeat_ms),
+        lease: Duration::from_millis(config.election_timeout_ms.1),
+        budget: Duration::from_millis(config.operation_budget_ms),
+        isolation_close: Duration::from_millis(config.isolation_close_ms),
+    }
 }
 
 fn raft_config(config: &NodeConfig) -> Result<Arc<Config>, StartError> {
@@ -209,32 +279,18 @@ fn raft_config(config: &NodeConfig) -> Result<Arc<Config>, StartError> {
     Ok(Arc::new(valid.map_err(|error| StartError::Config(error.to_string()))?))
 }
 
-async fn serve_peers(server: PeerServer, listener: TcpListener) {
-    let listener =
-        listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "peer listener");
-            return;
-        }
-    };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let raft = RaftServer::new(server.clone())
-        .max_decoding_message_size(MESSAGE_LEN_MAX)
-        .max_encoding_message_size(usize::MAX);
-    let cluster = ClusterServer::new(server)
-        .max_decoding_message_size(MESSAGE_LEN_MAX)
-        .max_encoding_message_size(usize::MAX);
+async fn serve_peers(
+    gate: Gate,
+    streams: impl Stream<Item = Result<PeerStream, Infallible>> + Send,
+) {
     let served = Server::builder()
         .initial_stream_window_size(WINDOW_LEN)
         .initial_connection_window_size(WINDOW_LEN)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_INTERVAL))
-        .add_service(raft)
-        .add_service(cluster)
-        .serve_with_incoming(incoming)
+        .http2_max_header_list_size(HEADERS_LEN_MAX)
+        .serve_with_incoming(gate, streams)
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "peer server has stopped");
@@ -248,18 +304,39 @@ async fn watch_life(node: Node, formation: Formation, state: watch::Sender<State
         node.catch_up().await;
         Ok::<(), Fatal>(())
     };
-    match begun.await {
+    let removed = async {
+        // A learner that was given up has to notice as well.
+        formation::entered(&node.raft, &node.context).await;
+        isolation::removed(&node.raft, &node.context).await;
+    };
+    let mut removed = std::pin::pin!(removed);
+    let begun = tokio::select! {
+        begun = begun => begun,
+        () = &mut removed => Err(Fatal::Removed),
+        fatal = node.context.fault.raised() => Err(fatal),
+    };
+    match begun {
         Ok(()) => {
             node.context.serving.store(true, Ordering::Release);
             let _ = state.send(State::Serving);
+            node.storage.forget_predecessors();
         }
         Err(fatal) => {
             let _ = state.send(State::Dead(fatal));
             return;
         }
     }
-    let fatal = gather::raft_died(&node.raft).await;
-    let _ = state.send(State::Dead(Fatal::Raft(fatal)));
+    let fatal = tokio::select! {
+        failed = node.storage.failed() => Fatal::Disk(failed),
+        fatal = node.context.fault.raised() => fatal,
+        died = gather::raft_died(&node.raft) => node.storage.reason(died).await,
+        () = removed => {
+            node.context.serving.store(false, Ordering::Release);
+            node.raft.runtime_config().elect(false);
+            Fatal::Removed
+        }
+    };
+    let _ = state.send(State::Dead(fatal));
 }
 
 impl Node {
@@ -278,9 +355,9 @@ impl Node {
         }
     }
 
-    /// Whether `serving` has resolved well.
+    /// Whether this node answers clients and is not cut off from a quorum.
     pub fn is_serving(&self) -> bool {
-        self.context.serving.load(Ordering::Acquire)
+        self.context.serving.load(Ordering::Acquire) && !self.context.is_isolated()
     }
 
     /// Resolves if the raft side dies, which it never does in health.
@@ -320,6 +397,73 @@ impl Node {
         moved.await.unwrap_or(Err(MoveError::NoLeader)).map(|_name| ())
     }
 
+    /// Changes the members as an operator asked; from any node. Returns the steps, in order; with
+    /// `dry_run`, those that would be taken.
+    ///
+    /// Says only that the change has begun: a new member votes once it has caught up.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError`]; only after `Undecided` may something have happened.
+    pub async fn change_members(
+        &self,
+        change: MemberChange,
+        dry_run: bool,
+    ) -> Result<Vec<String>, MemberError> {
+        let node = self.clone();
+        let changed = self.on_raft_thread(async move {
+            members::ask(&node.raft, &node.context, &node.leader, &change, dry_run).await
+        });
+        changed.await.unwrap_or(Err(MemberError::NoLeader))
+    }
+
+    /// What this node holds of a cluster whose majority is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::Refused`] while a majority of the voters answers.
+    pub async fn survivor(&self) -> Result<Survivor, MemberError> {
+        let (raft, context) = (self.raft.clone(), Arc::clone(&self.context));
+        self.on_raft_thread(async move { survivor::survivor(&raft, &context).await })
+            .await
+            .unwrap_or(Err(MemberError::NoLeader))
+    }
+
+    /// Saves what a new cluster can begin with ([`Beginning::read`]), if a majority is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`MemberError::Refused`] while a majority answers, or if the file cannot be written.
+    pub async fn save_survivor(&self, file: std::fs::File) -> Result<(), MemberError> {
+        let node = self.clone();
+        self.on_raft_thread(async move {
+            let (raft, context) = (&node.raft, &node.context);
+            match &*node.storage {
+                Storage::Memory(log) => survivor::save(raft, context, log.clone(), file).await,
+                Storage::Disk(disk) => survivor::save(raft, context, disk.log.clone(), file).await,
+            }
+        })
+        .await
+        .unwrap_or(Err(MemberError::NoLeader))
+    }
+
+    /// Moves leadership away if it is here, and takes none any more: to be called before the end.
+    /// Votes and copies go on.
+    ///
+    /// # Errors
+    ///
+    /// [`MoveError`] if leadership stays here, as it does on a single node.
+    pub async fn step_aside(&self) -> Result<(), MoveError> {
+        self.context.draining.store(true, Ordering::Release);
+        self.raft.runtime_config().elect(false);
+        if self.leader.current() == Leader::Me { self.move_leader(None).await } else { Ok(()) }
+    }
+
+    /// Resolves once the raft thread has answered: it does not hang.
+    pub async fn pulse(&self) {
+        let _ = self.on_raft_thread(async {}).await;
+    }
+
     /// Moves leadership away if it is here, then stops raft.
     pub async fn shutdown(&self) {
         if self.leader.current() == Leader::Me
@@ -330,8 +474,10 @@ impl Node {
         self.context.batcher.drain();
         let raft = self.raft.clone();
         let stop = Arc::clone(&self.stop);
+        let storage = Arc::clone(&self.storage);
         self.on_raft_thread(async move {
             let _ = raft.shutdown().await;
+            storage.close().await;
             let _ = stop.send(true);
         })
         .await;
@@ -342,12 +488,32 @@ impl Node {
         Client { context: Arc::clone(&self.context), raft: self.raft.clone() }
     }
 
-    fn peer_server(&self) -> PeerServer {
-        let (context, raft) = (Arc::clone(&self.context), self.raft.clone());
-        PeerServer::new(context, raft, self.leader.clone())
+    fn gate(&self) -> Gate {
+        let parts = || (Arc::clone(&self.context), self.raft.clone());
+        let (context, raft) = parts();
+        let server = PeerServer::new(context, raft, self.leader.clone());
+        let (context, raft) = parts();
+        Gate::new(context, raft, &server)
     }
 
-    fn spawn_tasks(&self, tasks: &mut JoinSet<()>, log: MemoryLog) {
+    fn spawn_peers(
+        &self,
+        tasks: &mut JoinSet<()>,
+        listener: TcpListener,
+        peer_tls: Option<Arc<PeerTls>>,
+    ) -> Result<(), StartError> {
+        let refusals = Arc::clone(&self.context.refusals);
+        let accepting = Acceptor::new(listener, peer_tls.clone(), refusals);
+        let (acceptor, streams) = accepting.map_err(StartError::PeerListener)?;
+        tasks.spawn(acceptor.run());
+        tasks.spawn(serve_peers(self.gate(), streams));
+        if let Some(peer_tls) = peer_tls {
+            tasks.spawn(tls::keep_fresh(peer_tls));
+        }
+        Ok(())
+    }
+
+    fn spawn_tasks(&self, tasks: &mut JoinSet<()>) {
         let context = || Arc::clone(&self.context);
         let raft = || self.raft.clone();
         let leader = || self.leader.clone();
@@ -355,9 +521,20 @@ impl Node {
         tasks.spawn(BarrierKeeper::new(context(), raft(), leader()).run());
         tasks.spawn(detector::watch_leader(raft(), context(), leader()));
         tasks.spawn(keepers::keep_lease(raft(), context()));
-        tasks.spawn(keepers::keep_log_short(raft(), log));
+        match &*self.storage {
+            Storage::Memory(log) => {
+                tasks.spawn(keepers::keep_memory_log_short(raft(), log.clone(), context()));
+                tasks.spawn(space::keep_space(raft(), context(), None));
+            }
+            Storage::Disk(disk) => {
+                let (log, snapshots) = (disk.log.clone(), Arc::clone(&disk.snapshots));
+                tasks.spawn(space::keep_space(raft(), context(), Some(log.clone())));
+                tasks.spawn(keepers::keep_disk_log_short(raft(), log, snapshots, context()));
+            }
+        }
         tasks.spawn(keepers::keep_cluster(raft(), context()));
-        tasks.spawn(membership::promote_learners(raft()));
+        tasks.spawn(isolation::report_isolation(raft(), context()));
+        tasks.spawn(membership::promote_learners(raft(), context()));
     }
 
     /// Waits until a read barrier has passed; a leader also until its settings are the cluster's.
@@ -419,6 +596,9 @@ impl Client {
     ///
     /// [`Full`]: wait for [`Client::ready`], then try again.
     pub fn propose(&self, command: &Command<'_>) -> Result<Proposal, Full> {
+        if self.context.space.is_closed() {
+            return Ok(Proposal::refused(ClientError::NoSpace));
+        }
         self.context.batcher.propose(command)
     }
 
@@ -434,7 +614,7 @@ impl Client {
 
     /// Whether the node should take new clients: not while it is cut off.
     pub fn accepting(&self) -> bool {
-        self.context.contact.without_quorum() < self.context.timing.isolation_close
+        !self.context.is_isolated()
     }
 
     /// Counters of the state.
@@ -456,8 +636,8 @@ impl Client {
 /// A flood of clients must not delay a heartbeat.
 const RAFT_NICE: i32 = -10;
 
-/// The largest item, its batch and an entry around it.
-const MESSAGE_LEN_MAX: usize = 1100 * 1024 * 1024;
 const STREAMS_MAX: u32 = 256;
+/// An envelope and what HTTP adds.
+const HEADERS_LEN_MAX: u32 = 8 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(1000);
 const CATCH_UP_EVERY: Duration = Duration::from_millis(5);

@@ -38,15 +38,15 @@ pub(crate) async fn propose(
     Ok(proposed)
 }
 
-/// Waits for a proposed batch.
-pub(crate) async fn verdict(proposed: Proposed) -> Verdict {
-    match proposed.await {
+/// Waits for a proposed batch, and for room for the next one.
+pub(crate) async fn verdict(proposed: Proposed, context: &Context) -> Verdict {
+    let result = proposed.await;
+    context.backpressure.passed().await;
+    match result {
         Ok(Ok(response)) => match response.data {
             Answer::Applied(EngineApplied::Outcomes(outcomes)) => Verdict::Done(outcomes),
             Answer::Applied(EngineApplied::Gap { next_seq }) => Verdict::Gap { next_seq },
-            Answer::Applied(EngineApplied::Forgotten) | Answer::Corrupt | Answer::Nothing => {
-                Verdict::Forgotten
-            }
+            Answer::Applied(EngineApplied::Forgotten) | Answer::Nothing => Verdict::Forgotten,
         },
         // Not appended, or appended and lost from view: the exactly-once table makes both safe.
         Ok(Err(

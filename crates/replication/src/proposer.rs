@@ -81,7 +81,8 @@ enum Event {
 
 impl Proposer {
     pub(crate) fn new(context: Arc<Context>, raft: Raft, leader: LeaderWatch) -> Self {
-        let origin = Origin { node: context.id, epoch: 1 };
+        // Above every epoch of an earlier start.
+        let origin = Origin { node: context.id, epoch: context.boots << 32 };
         Self {
             context,
             raft,
@@ -182,7 +183,9 @@ impl Proposer {
                     let Ok(proposed) = propose(&self.raft, &self.context, body).await else {
                         return false;
                     };
-                    let answer = async move { (generation, seq, verdict(proposed).await) };
+                    let context = Arc::clone(&self.context);
+                    let answer =
+                        async move { (generation, seq, verdict(proposed, &context).await) };
                     self.local.push(Box::pin(answer));
                 }
                 Route::Remote(remote) => {
@@ -285,7 +288,7 @@ pub(crate) async fn open_forward(
     peer: &crate::leader::Peer,
 ) -> Option<(mpsc::Sender<pb::ForwardRequest>, Streaming<pb::ForwardReply>)> {
     use crate::peers::{Envelope, Traffic};
-    let channel = context.peers.channel(&peer.member.peer, Traffic::Forward).ok()?;
+    let channel = context.peers.channel_to(&peer.member, Traffic::Forward).ok()?;
     let (requests, outbound) = mpsc::channel(FORWARD_REQUESTS_MAX);
     let envelope = Envelope { cluster: context.cluster(), from: context.id, to: peer.id };
     let mut client = pb::cluster_client::ClusterClient::new(channel)

@@ -15,15 +15,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::barrier::{Proof, prove, prove_by_lease};
+use crate::compress::Packed;
 use crate::context::Context;
-use crate::convert;
+use crate::convert::{self, InvalidMessage};
+use crate::error::{Fatal, MemberError};
 use crate::formation;
+use crate::gate::CalledBy;
+use crate::isolation;
 use crate::leader::{Leader, LeaderWatch};
+use crate::members::{self, Asked};
 use crate::membership;
 use crate::pb;
-use crate::peers::Envelope;
 use crate::propose::{Verdict, propose, verdict};
-use crate::types::{Raft, ReplicaId, Snapshot, SnapshotData, log_index};
+use crate::refusals::Refusal;
+use crate::stream::Caller;
+use crate::types::{Raft, ReplicaId, Snapshot, SnapshotData, Vote, log_index};
+use crate::version::Versions;
+use crate::waiting::Invitation;
 
 /// Both services; cheap to clone.
 #[derive(Clone)]
@@ -40,24 +48,26 @@ impl PeerServer {
         Self { context, raft, leader }
     }
 
-    /// Refuses a call that is not for this replica in this cluster.
-    fn admit<T>(&self, request: &Request<T>) -> Result<ReplicaId, Status> {
-        let envelope = Envelope::read(request.metadata())
-            .ok_or_else(|| Status::invalid_argument("call has no raftcached envelope"))?;
-        if envelope.to != self.context.id {
-            return Err(Status::not_found(format!(
-                "replica {} is not here, this is {}",
-                envelope.to, self.context.id
-            )));
+    /// Refuses a caller that claims to be the node called `name` and has no certificate of it.
+    fn check_name<T>(&self, request: &Request<T>, name: &str) -> Result<(), Status> {
+        let caller = request.extensions().get::<Caller>();
+        if caller.is_some_and(|caller| caller.may_be(name)) {
+            return Ok(());
         }
-        let cluster = self.context.cluster();
-        if cluster == 0 || envelope.cluster != cluster {
-            return Err(Status::permission_denied(format!(
-                "call is of cluster {}, this node is of {cluster}",
-                envelope.cluster
-            )));
+        let why = format!("`{name}` is claimed, the certificate is of {caller:?}");
+        self.context.refusals.log(Refusal::Name, format_args!("a peer is refused: {why}"));
+        Err(Status::permission_denied(why))
+    }
+
+    /// Refuses a cluster whose founder is not one of its members.
+    fn check_former(&self, request: &Request<pb::FormRequest>) -> Result<(), Status> {
+        let members = request.get_ref().members.iter().filter_map(|of| of.member.as_ref());
+        let caller = request.extensions().get::<Caller>();
+        let mut names = members.map(|member| member.name.as_str());
+        if names.any(|name| caller.is_some_and(|caller| caller.may_be(name))) {
+            return Ok(());
         }
-        Ok(envelope.from)
+        self.check_name(request, "a member of the new cluster")
     }
 
     /// The leader's peer address, or nothing.
@@ -73,6 +83,21 @@ fn fatal(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
+/// The replica whose call the gate has let in.
+fn caller<T>(request: &Request<T>) -> Result<ReplicaId, Status> {
+    let called_by = request.extensions().get::<CalledBy>();
+    called_by.map(|called_by| called_by.0).ok_or_else(|| Status::internal("call without a gate"))
+}
+
+/// A replica speaks for nobody but itself: the vote that it shows is its own.
+fn check_vote(vote: &Vote, from: ReplicaId) -> Result<(), Status> {
+    let node = vote.leader_id.node_id;
+    if node == from {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("replica {from} shows a vote of replica {node}")))
+}
+
 #[tonic::async_trait]
 impl pb::raft_server::Raft for PeerServer {
     type AppendStream = Replies<pb::AppendReply>;
@@ -81,15 +106,16 @@ impl pb::raft_server::Raft for PeerServer {
         &self,
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let from = self.admit(&request)?;
+        let from = caller(&request)?;
         let context = Arc::clone(&self.context);
         let incoming = Incoming { context, from, requests: request.into_inner() };
         let appends = futures_util::stream::unfold(incoming, |mut incoming| async move {
             incoming.next().await.map(|append| (append, incoming))
         });
         let results = self.raft.stream_append(Box::pin(appends));
-        let replies = results.map(|result| match result {
-            Ok(result) => Ok(convert::append_result_to(result)),
+        let context = Arc::clone(&self.context);
+        let replies = results.map(move |result| match result {
+            Ok(result) => Ok(convert::append_result_to(result, context.space.is_short())),
             Err(error) => Err(fatal(error)),
         });
         Ok(Response::new(Box::pin(replies)))
@@ -99,8 +125,9 @@ impl pb::raft_server::Raft for PeerServer {
         &self,
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteReply>, Status> {
-        self.admit(&request)?;
+        let from = caller(&request)?;
         let request = convert::vote_request_from(request.into_inner())?;
+        check_vote(&request.vote, from)?;
         let reply = self.raft.pre_vote(request).await.map_err(fatal)?;
         Ok(Response::new(convert::vote_reply_to(&reply)))
     }
@@ -109,8 +136,9 @@ impl pb::raft_server::Raft for PeerServer {
         &self,
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteReply>, Status> {
-        self.admit(&request)?;
+        let from = caller(&request)?;
         let request = convert::vote_request_from(request.into_inner())?;
+        check_vote(&request.vote, from)?;
         let reply = self.raft.vote(request).await.map_err(fatal)?;
         Ok(Response::new(convert::vote_reply_to(&reply)))
     }
@@ -119,8 +147,13 @@ impl pb::raft_server::Raft for PeerServer {
         &self,
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderReply>, Status> {
-        self.admit(&request)?;
+        let from = caller(&request)?;
         let request = convert::transfer_from(request.into_inner())?;
+        check_vote(request.from_leader(), from)?;
+        if self.context.draining.load(Ordering::Acquire) {
+            let refused = "node is about to end".to_owned();
+            return Ok(Response::new(pb::TransferLeaderReply { refused }));
+        }
         let answer = self.raft.handle_transfer_leader(request).await.map_err(fatal)?;
         let refused = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(pb::TransferLeaderReply { refused }))
@@ -130,9 +163,11 @@ impl pb::raft_server::Raft for PeerServer {
         &self,
         request: Request<Streaming<pb::SnapshotPart>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
-        self.admit(&request)?;
-        let (header, restored) = receive_snapshot(request.into_inner()).await?;
-        let (vote, meta) = convert::snapshot_header_from(header)?;
+        let from = caller(&request)?;
+        let mut parts = request.into_inner();
+        let (vote, meta) = convert::snapshot_header_from(receive_header(&mut parts).await?)?;
+        check_vote(&vote, from)?;
+        let restored = receive_snapshot(parts).await?;
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Restored(Box::new(restored)) };
         let reply = self.raft.install_full_snapshot(vote, snapshot).await.map_err(fatal)?;
         let vote = Some(convert::vote_to(&reply.vote));
@@ -152,18 +187,33 @@ impl Incoming {
         &mut self,
     ) -> Option<openraft::raft::AppendEntriesRequest<crate::types::TypeConfig>> {
         let request = self.requests.message().await.ok().flatten()?;
-        let clock = UnixMillis(request.clock);
-        match convert::append_from(request) {
+        let (clock, closed) = (UnixMillis(request.clock), request.closed);
+        let checked = convert::append_from(request)
+            .map_err(|error| self.unreadable(&error))
+            .and_then(|request| check_vote(&request.vote, self.from).map(|()| request));
+        match checked {
             Ok(request) => {
                 self.context.contact.hear();
                 self.context.clock.follow(clock);
+                self.context.space.close(closed);
                 Some(request)
             }
-            Err(error) => {
-                tracing::warn!(from = self.from, %error, "append refused");
+            Err(status) => {
+                let (from, why) = (self.from, status.message());
+                let why = format_args!("an append of replica {from} is refused: {why}");
+                self.context.refusals.log(Refusal::Envelope, why);
                 None
             }
         }
+    }
+
+    /// What this program does not know, it must not leave out: the others have applied it.
+    fn unreadable(&self, error: &InvalidMessage) -> Status {
+        if let InvalidMessage::UnknownEntry { .. } = error {
+            let (what, version) = (error.to_string(), self.context.version.clone());
+            self.context.fault.raise(Fatal::TooOld { what, version });
+        }
+        error.clone().into()
     }
 }
 
@@ -173,25 +223,34 @@ impl Drop for Incoming {
     }
 }
 
+async fn receive_header(
+    parts: &mut Streaming<pb::SnapshotPart>,
+) -> Result<pb::SnapshotHeader, Status> {
+    match parts.message().await?.and_then(|part| part.part) {
+        Some(pb::snapshot_part::Part::Header(header)) => Ok(header),
+        Some(pb::snapshot_part::Part::Packed(_)) | None => {
+            Err(Status::invalid_argument("snapshot does not begin with its header"))
+        }
+    }
+}
+
 async fn receive_snapshot(
     mut parts: Streaming<pb::SnapshotPart>,
-) -> Result<(pb::SnapshotHeader, engine::Restored), Status> {
+) -> Result<engine::Restored, Status> {
     use pb::snapshot_part::Part;
     let corrupt = |error: engine::CorruptSnapshot| Status::data_loss(error.to_string());
-    let first = parts.message().await?.and_then(|part| part.part);
-    let Some(Part::Header(header)) = first else {
-        return Err(Status::invalid_argument("snapshot does not begin with its header"));
-    };
     let mut restorer = engine::Restorer::new();
     while let Some(part) = parts.message().await? {
-        let Some(Part::Chunk(chunk)) = part.part else {
+        let Some(Part::Packed(pb::Packed { raw_len, bytes })) = part.part else {
             return Err(Status::invalid_argument("snapshot part is not a chunk"));
         };
+        let chunk = Packed { raw_len, bytes }.unpack();
+        let chunk = chunk.map_err(|error| Status::data_loss(error.to_string()))?;
         restorer.push(&chunk).map_err(corrupt)?;
     }
     let restored = restorer.finish().map_err(corrupt)?;
     tracing::info!(applied = restored.applied().0, "snapshot received");
-    Ok((header, restored))
+    Ok(restored)
 }
 
 #[tonic::async_trait]
@@ -200,18 +259,26 @@ impl pb::cluster_server::Cluster for PeerServer {
 
     async fn hello(
         &self,
-        _request: Request<pb::HelloRequest>,
+        request: Request<pb::HelloRequest>,
     ) -> Result<Response<pb::HelloReply>, Status> {
+        self.check_name(&request, &request.get_ref().name)?;
+        let asking = request.into_inner().id;
         let mut member = self.context.member();
         if !formation::is_member(&self.raft, &self.context) {
             // A promise to form a cluster is not one yet.
             member.cluster = 0;
         }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
         Ok(Response::new(pb::HelloReply {
             name: member.name.clone(),
             id: self.context.id,
             cluster: member.cluster,
             member: Some(convert::member_to(&member)),
+            membership: isolation::membership_index(&metrics.committed_membership_config),
+            knows_you: metrics.committed_membership_config.get_node(&asking).is_some(),
+            version_min: Versions::OURS.min,
+            version_max: Versions::OURS.max,
         }))
     }
 
@@ -219,10 +286,13 @@ impl pb::cluster_server::Cluster for PeerServer {
         &self,
         request: Request<pb::FormRequest>,
     ) -> Result<Response<pb::FormReply>, Status> {
+        self.check_former(&request)?;
         let request = request.into_inner();
         let named = request.members.iter().any(|member| member.id == self.context.id);
         let refused = if !named {
             format!("replica {} is not one of the members", self.context.id)
+        } else if self.context.has_predecessor {
+            "files of an earlier replica here may be the last copy of something".to_owned()
         } else if !self.context.enter(request.cluster) {
             format!("node is of cluster {}", self.context.cluster())
         } else {
@@ -236,6 +306,8 @@ impl pb::cluster_server::Cluster for PeerServer {
         request: Request<pb::JoinRequest>,
     ) -> Result<Response<pb::JoinReply>, Status> {
         use pb::join_reply::Result as R;
+        let named = request.get_ref().member.as_ref();
+        self.check_name(&request, named.map(|member| member.name.as_str()).unwrap_or_default())?;
         let request = request.into_inner();
         let member = convert::member_from(request.member)?;
         let result = if self.leader.current() == Leader::Me {
@@ -250,11 +322,44 @@ impl pb::cluster_server::Cluster for PeerServer {
         Ok(Response::new(pb::JoinReply { result: Some(result) }))
     }
 
+    async fn invite(
+        &self,
+        request: Request<pb::InviteRequest>,
+    ) -> Result<Response<pb::InviteReply>, Status> {
+        let pb::InviteRequest { id, join, replaces } = request.into_inner();
+        let refused = if id != self.context.id {
+            format!("replica {id} is not here")
+        } else if self.context.cluster() != 0 {
+            "the node has entered a cluster meanwhile".to_owned()
+        } else {
+            tracing::info!(at = join, replaces, "invited");
+            self.context.waiting.invite(Invitation { join, replaces });
+            String::new()
+        };
+        Ok(Response::new(pb::InviteReply { refused }))
+    }
+
+    async fn change_member(
+        &self,
+        request: Request<pb::ChangeMemberRequest>,
+    ) -> Result<Response<pb::ChangeMemberReply>, Status> {
+        use pb::change_member_reply::Result as R;
+        let (change, dry_run) = convert::member_change_from(request.into_inner())?;
+        let result = match members::make(&self.raft, &self.context, &change, dry_run).await {
+            Ok(Asked::Begun(steps)) => R::Steps(pb::MemberSteps { steps }),
+            Ok(Asked::Elsewhere(step)) => R::Elsewhere(step),
+            Err(MemberError::NoLeader) => R::Elsewhere(String::new()),
+            Err(MemberError::Refused(why)) => R::Refused(why),
+            Err(MemberError::Unknown(why)) => R::Unknown(why),
+            Err(MemberError::Undecided(why)) => R::Undecided(why),
+        };
+        Ok(Response::new(pb::ChangeMemberReply { result: Some(result) }))
+    }
+
     async fn forward(
         &self,
         request: Request<Streaming<pb::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        self.admit(&request)?;
         let (replies, outbound) = mpsc::channel(FORWARD_REPLIES_MAX);
         let forwarded = Forwarded {
             context: Arc::clone(&self.context),
@@ -312,6 +417,8 @@ pub(crate) fn own_status(raft: &Raft, context: &Context) -> pb::StatusReply {
         bytes: stats.bytes,
         serving: context.serving.load(Ordering::Acquire),
         digests: digests.map(|(index, digest)| pb::DigestAt { index, digest }).collect(),
+        waiting: context.waiting.reason(),
+        short_of_space: context.space.is_short(),
     }
 }
 
@@ -357,7 +464,8 @@ impl Forwarded {
         };
         match propose(&self.raft, &self.context, convert::unshare(body)).await {
             Ok(proposed) => {
-                let reply = async move { batch_reply(seq, verdict(proposed).await) };
+                let context = Arc::clone(&self.context);
+                let reply = async move { batch_reply(seq, verdict(proposed, &context).await) };
                 self.pending.push(Box::pin(reply));
                 None
             }

@@ -26,6 +26,9 @@ pub struct NodeStatus {
     pub id: String,
     /// `leader`, `follower`, `learner`, `candidate`, `joining` or `down`.
     pub state: String,
+    /// Whether it votes; a learner does not yet.
+    #[serde(default)]
+    pub voter: bool,
     /// The version of the program; empty when the node is down.
     pub version: String,
     /// Where clients connect.
@@ -40,6 +43,9 @@ pub struct NodeStatus {
     pub bytes: u64,
     /// Whether the node answers clients.
     pub serving: bool,
+    /// Whether its disk has no room for more log than it has begun.
+    #[serde(default)]
+    pub disk_full: bool,
 }
 
 /// One raft group.

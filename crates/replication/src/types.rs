@@ -23,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) admin: String,
     /// The cluster it belongs to; 0 only in a blank node's own description.
     pub(crate) cluster: u64,
+    /// Of a learner: whose vote it takes, if not its namesake's; empty: nobody else's.
+    pub(crate) replaces: String,
 }
 
 /// One batch of commands, as an entry of the log.
@@ -51,8 +53,6 @@ impl fmt::Display for Proposal {
 pub(crate) enum Answer {
     /// The engine's answer to a batch.
     Applied(Applied),
-    /// The batch's body could not be read; nothing changed, on no replica.
-    Corrupt,
     /// A blank or a membership entry.
     Nothing,
 }
@@ -94,8 +94,13 @@ pub(crate) type Snapshot = alias::SnapshotOf<TypeConfig, SnapshotData>;
 pub(crate) type Raft = openraft::Raft<TypeConfig, crate::state_machine::StateMachine>;
 pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
+/// The one shard there is; every record and message names it.
+pub(crate) const SHARD: wal::Shard = 0;
+
 /// The state that a snapshot carries, on its way out or in.
 pub(crate) enum SnapshotData {
+    /// It is in this replica's data directory; nobody reads it from there while the node runs.
+    Saved,
     /// A frozen view of this replica's state.
     Frozen(Box<engine::Frozen>),
     /// A verified state from a peer.

@@ -121,6 +121,31 @@ async fn draining_finishes_what_was_begun_and_closes_what_is_idle() {
     expect_closed(&mut busy).await;
 }
 
+/// A client that asked before it could know of the end is answered: what has arrived while another
+/// reply was due, and the rest of what has arrived in part.
+#[tokio::test]
+async fn draining_answers_what_has_arrived_meanwhile() {
+    let fixture = Fixture::new();
+    fixture.node.hold();
+    let mut client = fixture.connect(1024);
+    client.write_all(b"set k 0 0 1\r\n1\r\n").await.unwrap();
+    fixture.until("the set is proposed", |fixture| fixture.node.held_count() == 1).await;
+    fixture.shared.start_draining();
+    fixture.settle().await;
+    client.write_all(b"set k 0 0 1\r\n2\r\nversion\r\nset l 0 0 ").await.unwrap();
+    fixture.until("the next one is", |fixture| fixture.node.held_count() == 2).await;
+    fixture.node.release(2);
+    expect(&mut client, "STORED\r\nSTORED\r\nVERSION 1.6.27\r\n").await;
+    expect_silence(&fixture, &mut client).await;
+    client.write_all(b"1\r\n3\r\n").await.unwrap();
+    fixture.until("the last one is", |fixture| fixture.node.held_count() == 1).await;
+    fixture.node.release(1);
+    expect(&mut client, "STORED\r\n").await;
+    expect_closed(&mut client).await;
+    // Too late, and yet no error: a reset could take replies with it.
+    client.write_all(b"version\r\n").await.unwrap();
+}
+
 async fn expect_closed(client: &mut tokio::io::DuplexStream) {
     let read = tokio::io::AsyncReadExt::read_u8(client);
     let error = tokio::time::timeout(super::DEADLINE, read).await.expect("still open").unwrap_err();

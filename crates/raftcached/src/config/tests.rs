@@ -64,8 +64,8 @@ fn refusals_name_the_option_and_the_reason() {
         ("-P /run/x", "-P (--pidfile) is not supported yet"),
         ("-u memcache", "-u (--user) is not supported yet"),
         ("-s /tmp/x", "-s (--unix-socket) is not supported yet"),
-        ("--data-dir /tmp", "--data-dir is not supported yet"),
-        ("--durability fsync", "--durability is not supported yet"),
+        ("--durability fsync", "--durability is of no use without --data-dir"),
+        ("--data-dir=", "--data-dir"),
         ("-U 11211", "-U (--udp-port) 11211: UDP is not supported"),
         ("-t 0", "-t (--threads) 0: at least 1"),
         ("-t 257", "-t (--threads) 257: at most 256"),
@@ -90,8 +90,13 @@ fn refusals_name_the_option_and_the_reason() {
         ("--advertise-peer a:0", "port 0 reaches nobody"),
         ("--bootstrap-expect 2", "--bootstrap-expect 2: --join names only 0 nodes"),
         (&format!("{cluster} --bootstrap-expect 4"), "--join names only 3 nodes"),
-        (&format!("{cluster} --bootstrap-expect 0"), "--bootstrap-expect 0: at least 1"),
+        ("--drain-time 60001", "--drain-time 60001: at most 60000 ms"),
         (&format!("{cluster} --bootstrap-expect 1"), "two parts could each form a cluster"),
+        ("--peer-ca a", "--peer-cert and --peer-key missing"),
+        ("--peer-ca a --peer-key b", "--peer-cert missing"),
+        ("--peer-cert a --peer-key b", "--peer-ca missing"),
+        ("--peer-ca a --peer-cert b --peer-key c --insecure-peers", "--insecure-peers contradicts"),
+        ("--insecure-peers=perhaps", "--insecure-peers"),
         ("--heartbeat 0", "--heartbeat 0: at least 1 ms"),
         ("--heartbeat 50", "--heartbeat 50: must be less than the shortest election timeout, 50"),
         ("--election-timeout 75..75", "--election-timeout 75..75: MIN must be less than MAX"),
@@ -110,8 +115,21 @@ fn refusals_name_the_option_and_the_reason() {
 }
 
 #[test]
+fn peers_need_certificates_or_the_operators_word() {
+    let security = |line| config(line).unwrap().peer_security;
+    assert_eq!(security(""), PeerSecurity::Loopback);
+    assert_eq!(security("--insecure-peers"), PeerSecurity::Elsewhere);
+    assert_eq!(security("--insecure-peers=false"), PeerSecurity::Loopback);
+    let files = PeerTlsFiles { ca: "a".into(), certificate: "b".into(), key: "c".into() };
+    let tls = PeerSecurity::Tls(files);
+    assert_eq!(security("--peer-ca a --peer-cert b --peer-key c"), tls);
+    assert_eq!(security("--peer-ca a --peer-cert b --peer-key c --insecure-peers=false"), tls);
+}
+
+#[test]
 fn a_majority_of_the_nodes_may_form_the_cluster() {
     let have = config("--name n1 --join a:1,b:1,c:1 --bootstrap-expect 2").unwrap();
     assert_eq!(have.bootstrap_expect, 2);
+    assert_eq!(config("--bootstrap-expect 0").unwrap().bootstrap_expect, 0, "only waits");
     assert_eq!(config("--name n1 --join a:1,b:1,c:1").unwrap().bootstrap_expect, 3);
 }

@@ -4,10 +4,9 @@
 //! node comes back under a new replica id, so that a forgotten vote cannot be given twice
 //! (DESIGN 5.2).
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
@@ -15,7 +14,9 @@ use openraft::{LogState, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::types::{Entry, LogId, TypeConfig, Vote, entry_len};
+use super::tail::Tail;
+use super::{APPEND_BYTES_MAX, indices};
+use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// A cheap handle; clones see the same log.
 #[derive(Debug, Clone, Default)]
@@ -29,15 +30,13 @@ struct Log {
     vote: Option<Vote>,
     /// The last entry dropped; `entries` begin right behind it.
     purged: Option<LogId>,
-    entries: VecDeque<Entry>,
-    /// Sum of `entry_len` over `entries`.
-    bytes: usize,
+    entries: Tail,
 }
 
 impl MemoryLog {
     /// Bytes that the entries take.
     pub(crate) fn bytes(&self) -> usize {
-        self.log.lock().bytes
+        self.log.lock().entries.bytes()
     }
 
     /// Waits until the log has grown by an append since the last call.
@@ -47,46 +46,7 @@ impl MemoryLog {
 
     /// The index up to which entries must go so that at most `bytes_max` remain, none if they fit.
     pub(crate) fn purge_point(&self, bytes_max: usize) -> Option<u64> {
-        let log = self.log.lock();
-        let mut excess = log.bytes.checked_sub(bytes_max).filter(|excess| *excess > 0)?;
-        for entry in &log.entries {
-            excess = excess.saturating_sub(entry_len(entry));
-            if excess == 0 {
-                return Some(entry.log_id.index);
-            }
-        }
-        None
-    }
-}
-
-impl Log {
-    fn first_index(&self) -> u64 {
-        let behind_purged = || self.purged.map_or(0, |purged| purged.index + 1);
-        self.entries.front().map_or_else(behind_purged, |first| first.log_id.index)
-    }
-
-    /// Offset of `index` in `entries`, kept within `0..=entries.len()`.
-    fn offset(&self, index: u64) -> usize {
-        let offset = usize::try_from(index.saturating_sub(self.first_index()));
-        offset.unwrap_or(usize::MAX).min(self.entries.len())
-    }
-
-    /// Entries from `start` to before `end`, at least one if there is one, then up to `bytes_max`.
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Vec<Entry> {
-        let (from, to) = (self.offset(start), self.offset(end));
-        let mut bytes = 0;
-        let range = self.entries.range(from.min(to)..to);
-        let fits = range.take_while(|entry| {
-            let first = bytes == 0;
-            bytes += entry_len(entry);
-            first || bytes <= bytes_max
-        });
-        fits.cloned().collect()
-    }
-
-    fn drop_front(&mut self, count: usize) {
-        let dropped: usize = self.entries.drain(..count).map(|entry| entry_len(&entry)).sum();
-        self.bytes -= dropped;
+        self.log.lock().entries.drop_point(bytes_max)
     }
 }
 
@@ -95,17 +55,7 @@ impl RaftLogReader<TypeConfig> for MemoryLog {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(before) => before + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last + 1,
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        Ok(self.log.lock().read(start, end, usize::MAX))
+        Ok(self.log.lock().entries.read(indices(&range), usize::MAX))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -118,7 +68,7 @@ impl RaftLogReader<TypeConfig> for MemoryLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        Ok(self.log.lock().read(start, end, APPEND_BYTES_MAX))
+        Ok(self.log.lock().entries.read(start..end, APPEND_BYTES_MAX))
     }
 }
 
@@ -127,7 +77,7 @@ impl RaftLogStorage<TypeConfig> for MemoryLog {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let log = self.log.lock();
-        let last = log.entries.back().map(|entry| entry.log_id).or(log.purged);
+        let last = log.entries.last().or(log.purged);
         Ok(LogState { last_purged_log_id: log.purged, last_log_id: last })
     }
 
@@ -151,10 +101,7 @@ impl RaftLogStorage<TypeConfig> for MemoryLog {
     {
         {
             let mut log = self.log.lock();
-            for entry in entries {
-                log.bytes += entry_len(&entry);
-                log.entries.push_back(entry);
-            }
+            entries.into_iter().for_each(|entry| log.entries.push(entry));
         }
         self.grown.notify_one();
         callback.io_completed(Ok(()));
@@ -162,24 +109,18 @@ impl RaftLogStorage<TypeConfig> for MemoryLog {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        let mut log = self.log.lock();
-        let keep = last_log_id.map_or(0, |last| log.offset(last.index + 1));
-        let dropped: usize = log.entries.drain(keep..).map(|entry| entry_len(&entry)).sum();
-        log.bytes -= dropped;
+        let last = last_log_id.map(|last| last.index);
+        self.log.lock().entries.truncate_after(last);
         Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         let mut log = self.log.lock();
-        let count = log.offset(log_id.index + 1);
-        log.drop_front(count);
+        log.entries.drop_through(log_id.index);
         log.purged = log.purged.max(Some(log_id));
         Ok(())
     }
 }
-
-/// One append message carries one entry, or several up to this.
-const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -189,7 +130,7 @@ mod tests {
     use engine::UnixMillis;
     use openraft::EntryPayload;
 
-    use crate::types::{LeaderId, Proposal};
+    use crate::types::{LeaderId, Proposal, entry_len};
 
     fn entry(index: u64, body_len: usize) -> Entry {
         let leader_id = LeaderId { term: 1, node_id: 1 };

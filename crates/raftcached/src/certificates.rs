@@ -1,0 +1,57 @@
+//! Certificates are taken from their files when somebody says so: SIGHUP, `POST /v1/certs/reload`.
+
+use std::sync::Arc;
+
+use replication::tls::{PeerTls, PeerTlsFiles};
+use serde::Serialize;
+use tokio::signal::unix::Signal;
+
+/// What this node proves itself to its peers with, if anything.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificates(pub(crate) Option<Arc<PeerTls>>);
+
+/// What is in force now.
+#[derive(Debug, Serialize)]
+pub(crate) struct Loaded {
+    /// Whether it was not before.
+    changed: bool,
+    ca: String,
+    certificate: String,
+    key: String,
+}
+
+impl Certificates {
+    /// Reads the files again, for connections from now on.
+    ///
+    /// # Errors
+    ///
+    /// Which file cannot be used, and why; what is in force stays as it is.
+    pub(crate) async fn reload(&self) -> anyhow::Result<Loaded> {
+        let Some(tls) = self.0.clone() else {
+            anyhow::bail!("this node has no certificates: it was started without --peer-ca");
+        };
+        // Reading a file can take its time.
+        let reload = move || tls.reload().map(|changed| Loaded::new(changed, tls.files()));
+        Ok(tokio::task::spawn_blocking(reload).await??)
+    }
+}
+
+impl Loaded {
+    fn new(changed: bool, files: &PeerTlsFiles) -> Self {
+        let PeerTlsFiles { ca, certificate, key } = files;
+        let [ca, certificate, key] = [ca, certificate, key].map(|path| path.display().to_string());
+        Self { changed, ca, certificate, key }
+    }
+}
+
+/// Reloads at each SIGHUP, which never ends the program. Never resolves.
+pub(crate) async fn reload_on_hangup(mut hangup: Signal, certificates: Certificates) {
+    while hangup.recv().await.is_some() {
+        match certificates.reload().await {
+            Ok(Loaded { changed, .. }) => tracing::info!(changed, "SIGHUP: certificates were read"),
+            Err(error) => tracing::error!("SIGHUP: nothing was loaded: {error:#}"),
+        }
+    }
+    // The runtime is gone, and this with it.
+    std::future::pending().await
+}
