@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::cluster::{Cluster, NODE_COUNT, Roles};
+use crate::cluster::{Cluster, NODE_COUNT, Roles, Setup};
 use crate::cpu::{self, Pinning};
 use crate::interrupt;
 use crate::load::{self, Load};
 use crate::options::Options;
 use crate::report::{Idle, Machine, Report};
-use crate::store::Store;
+use crate::store::{Store, VALUE_LEN};
 use crate::summary::{Row, Sample};
 use crate::workload::{self, Case, Operation, Target};
 
@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     let cluster = if options.control {
         Cluster::start_memcached(&options.memcached, "control", NODE_COUNT, directory)?
     } else {
-        Cluster::start_raftcached(&options.raftcached_path()?, directory)?
+        Cluster::start_raftcached(&options.raftcached_path()?, directory, Setup::CACHE)?
     };
     if let Some(pinning) = &pinning {
         pinning.enter_generator()?;
@@ -65,11 +65,11 @@ struct Bench {
 impl Bench {
     /// Takes over endpoints that are empty, and stores all items in them.
     fn fill(memcached: Cluster, cluster: Cluster) -> anyhow::Result<Self> {
-        let mut memcached_store = Store::new();
+        let mut memcached_store = Store::new(VALUE_LEN);
         load::visit(memcached.client(0)?, &mut memcached_store, Operation::Set)?;
         let mut cluster_stores = Vec::new();
         for index in 0..cluster.store_count() {
-            let mut store = Store::new();
+            let mut store = Store::new(VALUE_LEN);
             load::visit(cluster.client(index)?, &mut store, Operation::Set)?;
             cluster_stores.push(store);
         }

@@ -35,6 +35,25 @@ pub(crate) struct Roles {
     pub(crate) follower: usize,
 }
 
+/// How nodes of raftcached are started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// 1 to 3.
+    pub(crate) node_count: usize,
+    /// `-m` of each.
+    pub(crate) memory_mib: u64,
+    /// Whether each has a data directory, called like itself, and answers after an fsync.
+    pub(crate) is_durable: bool,
+}
+
+impl Setup {
+    /// Three nodes in memory.
+    pub(crate) const CACHE: Self =
+        Self { node_count: NODE_COUNT, memory_mib: MEMORY_MIB, is_durable: false };
+    /// Three nodes that write to the disk before they answer.
+    pub(crate) const DURABLE: Self = Self { is_durable: true, ..Self::CACHE };
+}
+
 /// Whether the nodes hold the same items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -60,7 +79,8 @@ impl Cluster {
         for (index, client) in free_addresses(count)?.into_iter().enumerate() {
             let name = format!("{name}{}", index + 1);
             let mut command = Command::new(program);
-            command.args(["-u", "nobody", "-l", "127.0.0.1", "-t", "1", "-m", MEMORY_MIB]);
+            command.args(["-u", "nobody", "-l", "127.0.0.1", "-t", "1"]);
+            command.args(["-m", &MEMORY_MIB.to_string()]);
             command.arg("-p").arg(client.port().to_string());
             let mut process = NodeProcess::start(&name, &mut command, directory)?;
             process.wait_until("listening", || TcpStream::connect(client).is_ok())?;
@@ -69,25 +89,36 @@ impl Cluster {
         Ok(Self { nodes, kind: Kind::Unrelated })
     }
 
-    /// Starts three nodes of raftcached, and waits until all three serve and know one leader.
+    /// Starts nodes of raftcached, and waits until all of them serve and know one leader.
     ///
     /// # Errors
     ///
     /// If they do not form a cluster in time.
-    pub(crate) fn start_raftcached(program: &Path, directory: &Path) -> anyhow::Result<Self> {
-        let clients = free_addresses(3 * NODE_COUNT)?;
-        let (clients, others) = clients.split_at(NODE_COUNT);
-        let (peers, admins) = others.split_at(NODE_COUNT);
+    pub(crate) fn start_raftcached(
+        program: &Path,
+        directory: &Path,
+        setup: Setup,
+    ) -> anyhow::Result<Self> {
+        let node_count = setup.node_count;
+        let clients = free_addresses(3 * node_count)?;
+        let (clients, others) = clients.split_at(node_count);
+        let (peers, admins) = others.split_at(node_count);
         let join: Vec<String> = peers.iter().map(SocketAddr::to_string).collect();
         let mut nodes = Vec::new();
         for (index, ((client, peer), admin)) in clients.iter().zip(peers).zip(admins).enumerate() {
             let name = format!("n{}", index + 1);
             let mut command = Command::new(program);
             command.args(["server", "--name", &name, "-l", "127.0.0.1", "-t", "1"]);
-            command.args(["-m", MEMORY_MIB, "-p", &client.port().to_string()]);
+            command.args(["-m", &setup.memory_mib.to_string()]);
+            command.args(["-p", &client.port().to_string()]);
             command.args(["--peer-listen", &peer.to_string()]);
             command.args(["--admin-listen", &admin.to_string()]);
-            command.args(["--join", &join.join(","), "--bootstrap-expect", "3"]);
+            command.args(["--join", &join.join(",")]);
+            command.args(["--bootstrap-expect", &node_count.to_string()]);
+            if setup.is_durable {
+                command.arg("--data-dir").arg(directory.join(&name));
+                command.args(["--durability", "fsync"]);
+            }
             let process = NodeProcess::start(&name, &mut command, directory)?;
             nodes.push(Node { name, process, client: *client, admin: Some(*admin) });
         }
@@ -103,9 +134,10 @@ impl Cluster {
     /// If a node ends, or it takes too long.
     pub(crate) fn wait_until_settled(&mut self) -> anyhow::Result<()> {
         let admins: Vec<SocketAddr> = self.nodes.iter().filter_map(|node| node.admin).collect();
+        let can_lose = self.can_lose();
         let settled_leader = |admin: &SocketAddr| {
             let status = status::read(*admin).ok()?;
-            status.settled_leader().map(str::to_owned)
+            status.settled_leader(can_lose).map(str::to_owned)
         };
         for node in &mut self.nodes {
             let Some(admin) = node.admin else { continue };
@@ -129,12 +161,18 @@ impl Cluster {
             None => 0,
             Some(admin) => {
                 let status = status::read(admin)?;
-                let name = status.settled_leader().context("no node leads every shard")?;
+                let name =
+                    status.settled_leader(self.can_lose()).context("no node leads every shard")?;
                 let leader = self.nodes.iter().position(|node| node.name == name);
                 leader.with_context(|| format!("the leader \"{name}\" is none of our nodes"))?
             }
         };
         Ok(Roles { leader, follower: usize::from(leader == 0) })
+    }
+
+    /// How many nodes may be lost while all of them run.
+    fn can_lose(&self) -> usize {
+        self.nodes.len().saturating_sub(1) / 2
     }
 
     /// The client address of the node at `index`.
@@ -188,4 +226,4 @@ impl Cluster {
 
 /// As many as can lose one.
 pub(crate) const NODE_COUNT: usize = 3;
-const MEMORY_MIB: &str = "1024";
+const MEMORY_MIB: u64 = 1024;

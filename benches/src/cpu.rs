@@ -61,6 +61,18 @@ fn busy_time(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(busy * TICK_MS))
 }
 
+/// Returns the time that the machine's host gave the CPUs to others, since it started.
+///
+/// # Errors
+///
+/// If `/proc/stat` is not what proc(5) says.
+pub(crate) fn stolen_time() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
+    let field = stat.lines().next().and_then(|line| line.split_ascii_whitespace().nth(8));
+    let ticks = field.and_then(|ticks| ticks.parse::<u64>().ok());
+    Ok(Duration::from_millis(ticks.context("no stolen time in /proc/stat")? * TICK_MS))
+}
+
 /// Who may run where. A child inherits the CPUs of the thread that started it.
 #[derive(Debug, Clone)]
 pub(crate) struct Pinning {

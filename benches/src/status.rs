@@ -13,7 +13,7 @@ pub(crate) struct Status {
     /// Whether a majority answers.
     pub(crate) quorum: bool,
     /// How many more nodes may be lost.
-    pub(crate) can_lose: u32,
+    pub(crate) can_lose: usize,
     /// One per raft group.
     pub(crate) shards: Vec<ShardStatus>,
 }
@@ -26,9 +26,9 @@ pub(crate) struct ShardStatus {
 }
 
 impl Status {
-    /// The one leader of all shards, once every node takes part.
-    pub(crate) fn settled_leader(&self) -> Option<&str> {
-        if !self.quorum || self.can_lose == 0 {
+    /// The one leader of all shards, once as many nodes as `can_lose` may be lost.
+    pub(crate) fn settled_leader(&self, can_lose: usize) -> Option<&str> {
+        if !self.quorum || self.can_lose < can_lose {
             return None;
         }
         let (first, others) = self.shards.split_first()?;
@@ -101,7 +101,7 @@ mod tests {
         ];
         for (name, json, want) in cases {
             let status: Status = serde_json::from_str(json).unwrap();
-            assert_eq!(status.settled_leader(), *want, "case: {name}");
+            assert_eq!(status.settled_leader(1), *want, "case: {name}");
         }
     }
 

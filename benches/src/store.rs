@@ -23,9 +23,10 @@ struct Item {
 }
 
 impl Store {
-    /// Makes [`ITEM_COUNT`] items at version 0. No endpoint knows them yet.
-    pub(crate) fn new() -> Self {
-        Self { items: (0..ITEM_COUNT).map(Item::new).collect() }
+    /// Makes [`ITEM_COUNT`] items of `value_len` bytes (at least 8) at version 0. No endpoint knows
+    /// them yet.
+    pub(crate) fn new(value_len: usize) -> Self {
+        Self { items: (0..ITEM_COUNT).map(|index| Item::new(index, value_len)).collect() }
     }
 
     /// Appends one request to `request` and the only right reply to it to `reply`.
@@ -63,19 +64,19 @@ impl Store {
 }
 
 impl Item {
-    fn new(index: usize) -> Self {
+    fn new(index: usize, value_len: usize) -> Self {
         let key = format!("bench:{index:06}");
         // Flags differ from key to key, so that one item's answer cannot pass for another's.
         let flags = index;
         let mut random = Random(u64::try_from(index).unwrap_or_default());
         // Any byte may be in a value, CR and LF too: a node that scans for them is found out.
         let byte = |_| u8::try_from(random.below(256)).unwrap_or_default();
-        let mut value: Vec<u8> = (0..VALUE_LEN).map(byte).collect();
+        let mut value: Vec<u8> = (0..value_len).map(byte).collect();
         stamp(&mut value, 0);
         Self {
             get_request: format!("get {key}\r\n").into_bytes(),
-            set_head: format!("set {key} {flags} 0 {VALUE_LEN}\r\n").into_bytes(),
-            reply_head: format!("VALUE {key} {flags} {VALUE_LEN}\r\n").into_bytes(),
+            set_head: format!("set {key} {flags} 0 {value_len}\r\n").into_bytes(),
+            reply_head: format!("VALUE {key} {flags} {value_len}\r\n").into_bytes(),
             value,
             version: 0,
         }
@@ -112,7 +113,7 @@ impl Random {
 
 /// Keys in the endpoint; all of them fit in memory many times over.
 pub(crate) const ITEM_COUNT: usize = 10_000;
-/// Bytes of every value.
+/// Bytes of every value in the part `cache`.
 pub(crate) const VALUE_LEN: usize = 100;
 
 #[cfg(test)]
@@ -122,7 +123,7 @@ mod tests {
     /// The bytes on the wire, for one item, are those of protocol.txt.
     #[test]
     fn requests_and_replies() {
-        let mut store = Store::new();
+        let mut store = Store::new(VALUE_LEN);
         let (mut request, mut reply) = (Vec::new(), Vec::new());
         store.append_request(Operation::Get, 42, &mut request, &mut reply).unwrap();
         assert_eq!(request, b"get bench:000042\r\n");
@@ -141,7 +142,7 @@ mod tests {
     /// Otherwise a node that loses a `set` would pass.
     #[test]
     fn a_set_changes_what_a_get_must_return() {
-        let mut store = Store::new();
+        let mut store = Store::new(VALUE_LEN);
         let mut replies = Vec::new();
         for operation in [Operation::Get, Operation::Set, Operation::Get] {
             let (mut request, mut reply) = (Vec::new(), Vec::new());

@@ -65,10 +65,12 @@ pub(crate) enum Target {
     Leader,
     /// The cluster, through one follower.
     Follower,
+    /// Three members of etcd, through their leader; part `durable` alone.
+    Etcd,
 }
 
 impl Target {
-    /// Every target, the one that the others are compared with first.
+    /// Every target of part `cache`, the one that the others are compared with first.
     pub(crate) const ALL: [Self; 3] = [Self::Memcached, Self::Leader, Self::Follower];
 
     /// The word for it in the table.
@@ -77,6 +79,7 @@ impl Target {
             Self::Memcached => "memcached",
             Self::Leader => "leader",
             Self::Follower => "follower",
+            Self::Etcd => "etcd",
         }
     }
 }

@@ -42,6 +42,9 @@ class Server:
 class User:
     cookie: str | None = None
     counter: int = 0
+    # Whether the last request was answered by a server that lost its node meanwhile: what it had
+    # written was safe, but its unlocking may have been lost.
+    may_be_locked: bool = False
 
 
 class Faults:
@@ -100,7 +103,7 @@ class Browser(threading.Thread):
         begun = time.monotonic()
         attempt_count = 0
         # Whether a server without its node had this request, and may have left the lock behind.
-        excused = False
+        excused = user.may_be_locked
         reason = "no server"
         for _ in range(ROUNDS):
             for server in self.order():
@@ -114,6 +117,7 @@ class Browser(threading.Thread):
                     self.requests.append((now - begun, now))
                     self.retried += attempt_count > 1
                     self.successes += 1
+                    user.may_be_locked = not server.had_its_node(since)
                     self.handle_reply(user, server, attempt_count, cookie, body)
                     return
                 reason = f"{server.name} {status} {without_address(body)}"

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::poll::wait_every;
-use crate::{ClusterOptions, Process, Resources, Status, binary, free_port, http};
+use crate::{Certificates, ClusterOptions, Process, Resources, Status, binary, free_port, http};
 
 /// `raftcached server` processes named n1, n2, ...; nodes are numbered from 0.
 ///
@@ -23,6 +23,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     options: ClusterOptions,
     binary: PathBuf,
+    certificates: Option<Certificates>,
     finished: bool,
     /// Last, so that the processes are gone before their files.
     dir: TempDir,
@@ -54,7 +55,10 @@ impl Cluster {
     ///
     /// When the binary is missing or no cluster forms.
     pub fn start_with(options: ClusterOptions) -> Result<Self> {
-        let binary = binary()?;
+        let binary = match &options.binary {
+            Some(told) => told.clone(),
+            None => binary()?,
+        };
         let dir = tempfile::Builder::new().prefix("cluster-tests-").tempdir()?;
         let nodes = (1..=options.nodes)
             .map(|number| {
@@ -71,7 +75,14 @@ impl Cluster {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let cluster = Self { nodes, options, binary, finished: false, dir };
+        let certificates = match options.peer_tls {
+            true => Some(Certificates::init(&dir.path().join("certificates"))?),
+            false => None,
+        };
+        if let Some(certificates) = &certificates {
+            nodes.iter().try_for_each(|node| certificates.issue(&node.name))?;
+        }
+        let cluster = Self { nodes, options, binary, certificates, finished: false, dir };
         for node in 0..cluster.nodes() {
             cluster.restart(node)?;
         }
@@ -119,6 +130,21 @@ impl Cluster {
         addresses.collect::<Vec<_>>().join(",")
     }
 
+    /// The nodes' certificates, if they have any.
+    ///
+    /// # Errors
+    ///
+    /// When the cluster was started without.
+    pub fn certificates(&self) -> Result<&Certificates> {
+        self.certificates.as_ref().context("no peer_tls")
+    }
+
+    /// The data directory of a node, if the cluster was started with any.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        let own = || self.dir.path().join(format!("{}.data", self.name(node)));
+        self.options.data_dirs.get(node).cloned().unwrap_or_else(own)
+    }
+
     /// The command line of a node, without the program.
     pub fn args(&self, node: usize) -> Vec<OsString> {
         let Node { name, client_port, peer_port, admin_port, .. } = self.node(node);
@@ -129,8 +155,14 @@ impl Cluster {
             self.join(),
             self.nodes(),
         );
-        let own = own.split_whitespace().map(OsString::from);
-        own.chain(self.options.args.iter().map(OsString::from)).collect()
+        let mut args: Vec<_> = own.split_whitespace().map(OsString::from).collect();
+        args.extend(self.certificates.iter().flat_map(|certificates| certificates.options(name)));
+        args.extend(self.options.args.iter().map(OsString::from));
+        if let Some(durability) = self.options.data {
+            args.extend(["--durability".into(), durability.name().into()]);
+            args.extend(["--data-dir".into(), self.data_dir(node).into()]);
+        }
+        args
     }
 
     /// Crashes a node with SIGKILL and returns once the process is gone.
@@ -147,17 +179,84 @@ impl Cluster {
         Ok(running.kill()?)
     }
 
+    /// Crashes all nodes with SIGKILL at the same instant.
+    ///
+    /// # Errors
+    ///
+    /// When one is down or had ended by itself.
+    pub fn kill_all(&self) -> Result<()> {
+        // All at once, and only then is anybody waited for.
+        for node in 0..self.nodes() {
+            self.signal(node, Signal::SIGKILL)?;
+        }
+        for node in 0..self.nodes() {
+            self.process(node).take().with_context(|| self.name(node).to_owned())?.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Starts all nodes after [`Self::kill_all`].
+    ///
+    /// # Errors
+    ///
+    /// When one is up, or cannot be started.
+    pub fn restart_all(&self) -> Result<()> {
+        (0..self.nodes()).try_for_each(|node| self.restart(node))
+    }
+
     /// Starts a node that is down; returns before it serves ([`Self::wait_ready`]).
     ///
     /// # Errors
     ///
     /// When it is up, or cannot be started.
     pub fn restart(&self, node: usize) -> Result<()> {
+        self.restart_under(node, &[])
+    }
+
+    /// Starts a node that is down with another binary than the cluster's.
+    ///
+    /// # Errors
+    ///
+    /// When it is up, or cannot be started.
+    pub fn restart_as(&self, node: usize, binary: &Path) -> Result<()> {
+        self.spawn(node, binary, &[])
+    }
+
+    /// Starts a node that is down as the last words of the command `wrapper`, which must become
+    /// the node without a fork: signals go to the process that is started.
+    ///
+    /// # Errors
+    ///
+    /// When it is up, or cannot be started.
+    pub fn restart_under(&self, node: usize, wrapper: &[&str]) -> Result<()> {
+        self.spawn(node, &self.binary, wrapper)
+    }
+
+    fn spawn(&self, node: usize, binary: &Path, wrapper: &[&str]) -> Result<()> {
         let mut process = self.process(node);
         ensure!(process.is_none(), "{} is up", self.name(node));
-        let started = Process::spawn(&self.binary, &self.args(node), &self.node(node).log)?;
-        *process = Some(started);
+        let binary = binary.as_os_str().to_owned();
+        let words = wrapper.iter().map(OsString::from).chain([binary]).chain(self.args(node));
+        let mut words = words.collect::<Vec<_>>().into_iter();
+        let program = PathBuf::from(words.next().unwrap_or_default());
+        let args: Vec<_> = words.collect();
+        *process = Some(Process::spawn(&program, &args, &self.node(node).log)?);
         Ok(())
+    }
+
+    /// The process id of a node.
+    ///
+    /// # Errors
+    ///
+    /// When it is down.
+    pub fn pid(&self, node: usize) -> Result<u32> {
+        let process = self.process(node);
+        Ok(process.as_ref().with_context(|| format!("{} is down", self.name(node)))?.id())
+    }
+
+    /// Everything that a node has printed, over all its starts.
+    pub fn said(&self, node: usize) -> String {
+        fs::read_to_string(&self.node(node).log).unwrap_or_default()
     }
 
     /// Stops the clock of a node (SIGSTOP): it keeps its connections and says nothing.

@@ -15,6 +15,7 @@ use crate::{Process, free_port, wait_for};
 #[derive(Debug)]
 pub struct StockMemcached {
     nodes: Vec<(u16, Mutex<Option<Process>>)>,
+    options: Vec<OsString>,
     dir: TempDir,
 }
 
@@ -25,10 +26,20 @@ impl StockMemcached {
     ///
     /// When memcached is not installed.
     pub fn start(nodes: usize) -> Result<Self> {
+        Self::start_with(nodes, &[])
+    }
+
+    /// [`Self::start`] with more command line options.
+    ///
+    /// # Errors
+    ///
+    /// When memcached is not installed.
+    pub fn start_with(nodes: usize, options: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("stock-memcached-").tempdir()?;
         let nodes =
             (0..nodes).map(|_| Ok((free_port()?, Mutex::new(None)))).collect::<Result<Vec<_>>>()?;
-        let stock = Self { nodes, dir };
+        let options = options.iter().map(OsString::from).collect();
+        let stock = Self { nodes, options, dir };
         for node in 0..stock.nodes() {
             stock.restart(node)?;
             stock.wait_ready(node)?;
@@ -66,7 +77,8 @@ impl StockMemcached {
         // As root, memcached wants to be told whom to become.
         let port = self.client_port(node).to_string();
         let args = ["-l", "127.0.0.1", "-p", &port, "-U", "0", "-u", "nobody"];
-        let args: Vec<_> = args.into_iter().map(OsString::from).collect();
+        let args: Vec<_> =
+            args.into_iter().map(OsString::from).chain(self.options.iter().cloned()).collect();
         let log = self.dir.path().join(format!("memcached-{node}.log"));
         *process = Some(Process::spawn(Path::new("memcached"), &args, &log)?);
         Ok(())

@@ -29,6 +29,12 @@ impl Figures {
         }
     }
 
+    /// Adds everything that `other` has.
+    pub fn absorb(&mut self, other: Self) {
+        self.measured.extend(other.measured);
+        self.disturbed += other.disturbed;
+    }
+
     /// Judges a percentile, if the machine let at least half of the measurements be taken.
     ///
     /// # Errors
@@ -47,6 +53,11 @@ impl Figures {
     /// How many were measured.
     pub fn count(&self) -> usize {
         self.measured.len()
+    }
+
+    /// How many were measured, those included that do not count.
+    pub fn attempts(&self) -> usize {
+        self.measured.len() + self.disturbed
     }
 
     /// The smallest measurement that at least `percent` of all do not exceed (nearest rank); zero

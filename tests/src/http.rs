@@ -21,7 +21,7 @@ pub struct HttpReply {
 ///
 /// When nobody answers within two seconds, or not in HTTP.
 pub fn get(port: u16, path: &str) -> Result<HttpReply> {
-    exchange(port, "GET", path, Duration::from_secs(2))
+    exchange(port, "GET", path, "", Duration::from_secs(2))
 }
 
 /// Posts an empty body to `path` at the admin port `port` of this machine.
@@ -30,10 +30,25 @@ pub fn get(port: u16, path: &str) -> Result<HttpReply> {
 ///
 /// When nobody answers within ten seconds, or not in HTTP.
 pub fn post(port: u16, path: &str) -> Result<HttpReply> {
-    exchange(port, "POST", path, Duration::from_secs(10))
+    exchange(port, "POST", path, "", Duration::from_secs(10))
 }
 
-fn exchange(port: u16, method: &str, path: &str, within: Duration) -> Result<HttpReply> {
+/// Posts `body` to `path` at the admin port `port` of this machine.
+///
+/// # Errors
+///
+/// When nobody answers within ten seconds, or not in HTTP.
+pub fn post_json(port: u16, path: &str, body: &str) -> Result<HttpReply> {
+    exchange(port, "POST", path, body, Duration::from_secs(10))
+}
+
+fn exchange(
+    port: u16,
+    method: &str,
+    path: &str,
+    body: &str,
+    within: Duration,
+) -> Result<HttpReply> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let what = || format!("{method} {path} at admin port {port}");
     let mut stream = TcpStream::connect_timeout(&address, within).with_context(what)?;
@@ -41,8 +56,9 @@ fn exchange(port: u16, method: &str, path: &str, within: Duration) -> Result<Htt
     stream.set_write_timeout(Some(within))?;
     // HTTP/1.0, so that the body is neither chunked nor followed by anything.
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\
-         Connection: close\r\n\r\n"
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
     );
     stream.write_all(head.as_bytes()).with_context(what)?;
     let mut reply = String::new();

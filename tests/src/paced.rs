@@ -18,6 +18,8 @@ use crate::{Liveness, TextClient, Violations, pause};
 /// others overwrite a few keys, so that a reordering shows.
 #[derive(Debug, Clone, Copy)]
 pub struct PacedWriter<'a> {
+    /// Begins the names of its keys; no two writers of a journal share prefix and node.
+    pub prefix: &'a str,
     /// Number of the node.
     pub node: usize,
     /// Its port.
@@ -42,6 +44,8 @@ struct Notes {
     acknowledged: u64,
     unknown: u64,
     longest: Duration,
+    /// The key written by the last acknowledged write.
+    freshest: Option<String>,
     watched: Option<Watched>,
 }
 
@@ -83,9 +87,9 @@ impl PacedWriter<'_> {
             // Keys of their own for each connection: a write left unknown by a kill may still be
             // applied later, and must not look like a lost one.
             incarnation += 1;
-            let prefix = format!("w{}-{incarnation}", self.node);
+            let prefix = format!("{}{}-{incarnation}", self.prefix, self.node);
             let ended = self.drive(&mut connection, &prefix, &mut sequence, stop);
-            self.journal.notes().unknown += connection.pending.len() as u64;
+            self.journal.leave_unknown(connection.pending.len());
             let Err(why) = ended else { return };
             if !self.liveness.may_fail(self.node, connection.epoch) {
                 self.violations.record(format!("writer at node {}: {why:#}", self.node));
@@ -151,7 +155,7 @@ impl PacedWriter<'_> {
             _ => format!("{prefix}-hot{}", sequence % 16),
         };
         let at = Instant::now();
-        self.journal.notes().keys.entry(key.clone()).or_default().issued = version;
+        self.journal.issue(&key, version);
         connection.pending.push_back((key.clone(), version, at));
         let request = format!("set {key} 0 0 20\r\n{version:020}\r\n");
         Ok(connection.stream.write_all(request.as_bytes())?)
@@ -199,7 +203,7 @@ impl Journal {
         self.notes().unknown
     }
 
-    /// The longest time from issue to acknowledgement since the last call.
+    /// The longest time that a request took since the last call.
     pub fn take_longest(&self) -> Duration {
         std::mem::take(&mut self.notes().longest)
     }
@@ -231,11 +235,46 @@ impl Journal {
         Ok(keys.len())
     }
 
-    fn acknowledge(&self, key: String, version: u64, issued_at: Instant) {
+    /// The key of the last acknowledged write, and its version.
+    pub(crate) fn freshest(&self) -> Option<(String, u64)> {
+        let notes = self.notes();
+        let key = notes.freshest.clone()?;
+        let version = notes.keys.get(&key)?.acknowledged;
+        Some((key, version))
+    }
+
+    /// Checks what a get of `key` has found; `floor` was acknowledged before it was sent.
+    pub(crate) fn check(&self, key: &str, floor: u64, found: Option<u64>) -> Result<()> {
+        let have = found.unwrap_or(0);
+        let issued = self.notes().keys.get(key).copied().unwrap_or_default().issued;
+        let fits = (floor..=issued).contains(&have);
+        ensure!(fits, "{key}: {found:?}, acknowledged {floor}, issued {issued}");
+        Ok(())
+    }
+
+    /// Notes a write before it is sent.
+    pub(crate) fn issue(&self, key: &str, version: u64) {
+        self.notes().keys.entry(key.to_owned()).or_default().issued = version;
+    }
+
+    /// Notes writes that will not be answered.
+    pub(crate) fn leave_unknown(&self, writes: usize) {
+        self.notes().unknown += writes as u64;
+    }
+
+    /// Notes the time that a read took.
+    pub(crate) fn answered(&self, since: Instant) {
+        let mut notes = self.notes();
+        notes.longest = notes.longest.max(since.elapsed());
+    }
+
+    /// Notes a write that was answered.
+    pub(crate) fn acknowledge(&self, key: String, version: u64, issued_at: Instant) {
         let mut notes = self.notes();
         let now = Instant::now();
         notes.acknowledged += 1;
         notes.longest = notes.longest.max(now - issued_at);
+        notes.freshest = Some(key.clone());
         if let Some(watched) = &mut notes.watched
             && watched.issued_after <= issued_at
         {

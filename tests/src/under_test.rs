@@ -28,9 +28,14 @@ pub fn alone() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The directory of this workspace.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// Where cargo puts what it builds for this workspace.
-fn target_dir() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+pub(crate) fn target_dir() -> PathBuf {
+    let workspace = workspace();
     // Relative to where cargo was called, which is taken to be the workspace.
     env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace.join("target"), |told| workspace.join(told))

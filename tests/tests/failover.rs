@@ -27,6 +27,7 @@ fn a_killed_leader_is_a_short_pause() -> Result<()> {
     let (figures, pauses, returns) = thread::scope(|scope| {
         for node in 0..cluster.nodes() {
             let writer = PacedWriter {
+                prefix: "w",
                 node,
                 port: cluster.client_port(node),
                 period: PERIOD,

@@ -5,14 +5,48 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{Cluster, ClusterOptions, TextClient, Violations, count, pause};
+use cluster_tests::{Cluster, ClusterOptions, Rng, TextClient, Violations, count, pause, seed};
 
-/// Method: ten million sets of new keys with 1 KiB values, pipelined over connections to all nodes,
-/// each reply read. Twice a second every node's `stats` and resident size are compared with the
-/// limits. At the end the replicas must hold the same items, by digest and by reading.
+/// Ten million sets.
 #[test]
 fn the_limit_holds_for_items_and_for_the_process() -> Result<()> {
-    let sets = count("SETS", 10_000_000, 300_000);
+    let cluster = fill(count("SETS", 10_000_000, 300_000), |_, _| Ok(()))?;
+    cluster.finish()
+}
+
+/// A node whose processor is needed elsewhere for some hundred milliseconds must not lose the log
+/// over that: it would need a snapshot, and then it has all items twice for a moment.
+#[test]
+fn the_limit_holds_while_nodes_stand_still_for_a_moment() -> Result<()> {
+    let mut rng = Rng::new(seed());
+    let mut pauses = 0;
+    let cluster = fill(count("SETS_PAUSED", 1_000_000, 300_000), |cluster, done| {
+        while !done.load(Ordering::SeqCst) {
+            let node = rng.index(cluster.nodes());
+            cluster.pause(node)?;
+            thread::sleep(Duration::from_millis(100 + rng.below(200)));
+            cluster.resume(node)?;
+            pauses += 1;
+            rest(done, Duration::from_millis(400));
+        }
+        Ok(())
+    })?;
+    println!("{pauses} pauses");
+    for node in 0..cluster.nodes() {
+        let snapshots = cluster.said(node).matches("snapshot received").count();
+        ensure!(snapshots == 0, "{}: {snapshots} snapshots", cluster.name(node));
+    }
+    cluster.finish()
+}
+
+/// Method: sets of new keys with 1 KiB values, pipelined over connections to all nodes, each reply
+/// read, while `disturb` does what it wants. Twice a second every node's `stats` and resident size
+/// are compared with the limits. At the end the replicas must hold the same items, by digest and by
+/// reading.
+fn fill(
+    sets: u64,
+    disturb: impl FnOnce(&Cluster, &AtomicBool) -> Result<()> + Send,
+) -> Result<Cluster> {
     let args = vec!["-m".to_owned(), "64".to_owned()];
     let cluster = Cluster::start_with(ClusterOptions { args, ..ClusterOptions::default() })?;
     let (done, next) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -24,6 +58,11 @@ fn the_limit_holds_for_items_and_for_the_process() -> Result<()> {
         scope.spawn(move || {
             if let Err(error) = sample_until(done, cluster, violations) {
                 violations.record(format!("sampling: {error:#}"));
+            }
+        });
+        scope.spawn(move || {
+            if let Err(error) = disturb(cluster, done) {
+                violations.record(format!("disturbing: {error:#}"));
             }
         });
         let writers: Vec<_> = (0..CONNECTIONS)
@@ -50,7 +89,7 @@ fn the_limit_holds_for_items_and_for_the_process() -> Result<()> {
     let status = cluster.wait_equal(Duration::from_secs(60))?;
     println!("digests: {:?}", status.shards);
     same_items(&cluster, sets)?;
-    cluster.finish()
+    Ok(cluster)
 }
 
 fn write(port: u16, next: &AtomicU64, sets: u64, violations: &Violations) -> Result<()> {
@@ -94,14 +133,19 @@ fn sample_until(done: &AtomicBool, cluster: &Cluster, violations: &Violations) -
             resident_max = resident_max.max(resident);
             samples += 1;
         }
-        let due = Instant::now() + Duration::from_millis(500);
-        while Instant::now() < due && !done.load(Ordering::SeqCst) {
-            pause();
-        }
+        rest(done, Duration::from_millis(500));
     }
     println!("{samples} samples: items at most {}", mebibytes(bytes_max));
     println!("resident at most {} of {}", mebibytes(resident_max), mebibytes(RESIDENT_MAX));
     Ok(())
+}
+
+/// Returns earlier when `done`.
+fn rest(done: &AtomicBool, time: Duration) {
+    let due = Instant::now() + time;
+    while Instant::now() < due && !done.load(Ordering::SeqCst) {
+        pause();
+    }
 }
 
 /// Every node must have the same of the newest keys, and of some far older ones none or the same.

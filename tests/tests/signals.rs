@@ -24,6 +24,7 @@ fn sigterm_moves_the_leader_first() -> Result<()> {
     let (pauses, exits) = thread::scope(|scope| {
         for node in 0..cluster.nodes() {
             let writer = PacedWriter {
+                prefix: "w",
                 node,
                 port: cluster.client_port(node),
                 period: Duration::from_millis(10),

@@ -6,10 +6,11 @@ use std::sync::LazyLock;
 use std::thread::JoinHandle;
 
 use super::*;
+use crate::store::VALUE_LEN;
 
 /// Making a store takes longer than a test.
 static REPLIES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    let mut store = Store::new();
+    let mut store = Store::new(VALUE_LEN);
     let mut reply = |index| {
         let mut reply = Vec::new();
         store.append_request(Operation::Get, index, &mut Vec::new(), &mut reply).unwrap();
@@ -59,7 +60,7 @@ fn run(
 
 #[test]
 fn right_replies_are_counted() {
-    let phase = run(&mut Store::new(), |_, right| right).unwrap();
+    let phase = run(&mut Store::new(VALUE_LEN), |_, right| right).unwrap();
     assert!(0 < phase.reply_count && phase.reply_count.is_multiple_of(4), "{phase:?}");
     assert_eq!(phase.latency_ns.len(), phase.reply_count);
     assert!(Duration::from_millis(20) <= phase.elapsed);
@@ -68,7 +69,7 @@ fn right_replies_are_counted() {
 /// Every byte of a reply matters: each is wrong once, in the second reply of a batch.
 #[test]
 fn every_wrong_byte_ends_the_run() {
-    let mut store = Store::new();
+    let mut store = Store::new(VALUE_LEN);
     // The shortest reply: its key has flags of one digit.
     for at in 0..right_reply(0).len() {
         let error = run(&mut store, move |count, mut right| {
@@ -91,7 +92,7 @@ fn other_ends_of_a_run() {
         ("stray byte", |_, right| [&right[..], b"\n"].concat(), "wrong reply"),
         ("hang-up", |_, _| Vec::new(), "closed the connection"),
     ];
-    let mut store = Store::new();
+    let mut store = Store::new(VALUE_LEN);
     for (name, reply, want) in cases {
         let error = format!("{:#}", run(&mut store, *reply).expect_err(name));
         // A hang-up with unread requests is a reset on some kernels.
@@ -108,7 +109,7 @@ fn connections_share_no_key_of_a_set() {
     let case = Case { operation: Operation::Set, connection_count: 3, depth: 500 };
     for index in 0..case.connection_count {
         let mut connection = Connection::open(address, index).unwrap();
-        connection.send_random(&mut Store::new(), case).unwrap();
+        connection.send_random(&mut Store::new(VALUE_LEN), case).unwrap();
         let request = connection.request.escape_ascii().to_string();
         let keys = request.split("set bench:").skip(1);
         let keys: Vec<usize> = keys.map(|rest| rest[..6].parse().unwrap()).collect();

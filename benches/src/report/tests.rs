@@ -43,7 +43,7 @@ fn verdicts() {
         let report = report(|case, target| match (target, case.operation) {
             (Target::Memcached, _) => 1.0,
             // Followers are printed and not judged.
-            (Target::Follower, _) => 100.0,
+            (Target::Follower | Target::Etcd, _) => 100.0,
             (Target::Leader, Operation::Get) if case.connection_count == 50 && case.depth == 1 => {
                 *get
             }

@@ -1,0 +1,118 @@
+//! Partitions between nodes of one machine.
+//!
+//! ```text
+//!   n1 ──connects──▶ 127.77.0.2      as group 60001, so that its source becomes 127.77.0.1
+//!        ◀─answers──                 rule: -s 127.77.0.1 -d 127.77.0.2 -j DROP
+//! ```
+//!
+//! Every node has a peer address and a group of its own. A node does not choose the source of its
+//! connections, so the firewall does it, by the group. Then a packet says from whom it is, and to
+//! whom: on its way in for whoever made the connection, on its way out for whoever accepted it.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, unshare};
+
+/// Cuts and heals the ways between nodes, in a network of the test's own, which ends with it.
+#[derive(Debug)]
+pub struct Partitions {
+    nodes: usize,
+}
+
+impl Partitions {
+    /// Moves the calling thread, and all that it starts from now on, to a network of its own, with
+    /// loopback alone, in which `nodes` nodes can be cut off from each other.
+    ///
+    /// Only for a file with one test: processes are all started from the network of the first
+    /// [`Process`](crate::Process).
+    ///
+    /// # Errors
+    ///
+    /// What this machine does not allow, or lacks: it needs root, `ip` and `iptables`.
+    pub fn prepare(nodes: usize) -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("a network of its own")?;
+        run("ip", "link set lo up")?;
+        iptables(&format!("-N {CHAIN}"))?;
+        iptables(&format!("-A INPUT -p tcp -j {CHAIN}"))?;
+        iptables(&format!("-A OUTPUT -p tcp -j {CHAIN}"))?;
+        for node in 0..nodes {
+            let (host, group) = (Self::host(node), Self::group(node));
+            iptables(&format!(
+                "-t nat -A POSTROUTING -p tcp -d 127.77.0.0/16 -m owner --gid-owner {group} \
+                 -j SNAT --to-source {host}"
+            ))?;
+        }
+        Ok(Self { nodes })
+    }
+
+    /// The peer address of a node.
+    pub(crate) fn host(node: usize) -> Ipv4Addr {
+        let [high, low] = u16::try_from(node + 1).unwrap_or(u16::MAX).to_be_bytes();
+        Ipv4Addr::new(127, 77, high, low)
+    }
+
+    /// The group that a node runs as.
+    pub(crate) fn group(node: usize) -> usize {
+        60_001 + node
+    }
+
+    /// Drops what `from` sends to `to`; not what comes back.
+    ///
+    /// # Errors
+    ///
+    /// What iptables says.
+    pub fn cut(&self, from: usize, to: usize) -> Result<()> {
+        let (from, to) = (Self::host(from), Self::host(to));
+        iptables(&format!("-A {CHAIN} -s {from} -d {to} -j DROP"))
+    }
+
+    /// Drops what `node` sends to any other one.
+    ///
+    /// # Errors
+    ///
+    /// What iptables says.
+    pub fn mute(&self, node: usize) -> Result<()> {
+        self.others(node).try_for_each(|other| self.cut(node, other))
+    }
+
+    /// Drops what any other node sends to `node`.
+    ///
+    /// # Errors
+    ///
+    /// What iptables says.
+    pub fn deafen(&self, node: usize) -> Result<()> {
+        self.others(node).try_for_each(|other| self.cut(other, node))
+    }
+
+    /// Ends all cuts.
+    ///
+    /// # Errors
+    ///
+    /// What iptables says.
+    pub fn heal(&self) -> Result<()> {
+        iptables(&format!("-F {CHAIN}"))
+    }
+
+    fn others(&self, node: usize) -> impl Iterator<Item = usize> {
+        (0..self.nodes).filter(move |other| *other != node)
+    }
+}
+
+fn iptables(words: &str) -> Result<()> {
+    // Waits for whoever else changes rules at this moment.
+    run("iptables", &format!("-w {words}"))
+}
+
+fn run(program: &str, words: &str) -> Result<()> {
+    let output = Command::new(program)
+        .args(words.split_whitespace())
+        .output()
+        .with_context(|| program.to_owned())?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    ensure!(output.status.success(), "{program} {words}: {said}");
+    Ok(())
+}
+
+const CHAIN: &str = "CLUSTER-TESTS";
