@@ -49,8 +49,8 @@ struct Chaos<'a> {
     disks: bool,
     members: BTreeSet<usize>,
     rng: Rng,
-    /// How often a node was started blank: each time in a directory of its own.
-    blanks: usize,
+    /// How often each node was started blank: each time in a new directory, which stays its own.
+    blanks: [usize; POOL],
 }
 
 /// Method: open-loop clients that go wherever they are served. In each round a change is asked of
@@ -73,7 +73,7 @@ fn changes_of_members_survive_kills_and_partitions() -> Result<()> {
         let members = (0..MEMBERS).collect();
         let rng = Rng::new(rng.bits());
         let mut chaos =
-            Chaos { fleet: &fleet, partitions: &partitions, disks, members, rng, blanks: 0 };
+            Chaos { fleet: &fleet, partitions: &partitions, disks, members, rng, blanks: [0; POOL] };
         chaos.form()?;
         let (journal, partings) = (Journal::default(), Partings::default());
         for round in 0..count("ROUNDS", 6, 3) {
@@ -217,7 +217,9 @@ impl Chaos<'_> {
         }
         if let Change::Add { new } | Change::Replace { new, .. } = change {
             after.insert(new);
-            self.blanks += 1;
+            if let Some(blanks) = self.blanks.get_mut(new) {
+                *blanks += 1;
+            }
             let options = self.options(new);
             self.fleet.start(new, &format!("--bootstrap-expect 0 {options}"))?;
             wait_for("the node that waits", SOON, || {
@@ -369,7 +371,8 @@ impl Chaos<'_> {
         if !self.disks {
             return String::new();
         }
-        let dir = self.fleet.dir().join(format!("{}-{}", self.fleet.name(node), self.blanks));
+        let blanks = self.blanks.get(node).copied().unwrap_or_default();
+        let dir = self.fleet.dir().join(format!("{}-{blanks}", self.fleet.name(node)));
         format!("--data-dir {} --durability os", dir.display())
     }
 
