@@ -72,8 +72,14 @@ fn changes_of_members_survive_kills_and_partitions() -> Result<()> {
         let fleet = Fleet::apart(POOL)?;
         let members = (0..MEMBERS).collect();
         let rng = Rng::new(rng.bits());
-        let mut chaos =
-            Chaos { fleet: &fleet, partitions: &partitions, disks, members, rng, blanks: [0; POOL] };
+        let mut chaos = Chaos {
+            fleet: &fleet,
+            partitions: &partitions,
+            disks,
+            members,
+            rng,
+            blanks: [0; POOL],
+        };
         chaos.form()?;
         let (journal, partings) = (Journal::default(), Partings::default());
         for round in 0..count("ROUNDS", 6, 3) {
