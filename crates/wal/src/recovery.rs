@@ -189,6 +189,20 @@ fn look_behind(segment: &Segment, tail: u64, durable: u64) -> Result<Rest, Error
     Ok(rest)
 }
 
+/// Writes `from..to` of a segment as it is. If a sync of it failed, the system shows it and takes it
+/// for written: only what is written anew is synced (see `# Source` of the crate, fsync failures).
+fn write_again(segment: &Segment, from: u64, to: u64) -> Result<(), Error> {
+    let mut window = Window::new(segment, WINDOW_LEN);
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from(to - at).unwrap_or(usize::MAX);
+        let bytes = window.bytes(at, len)?;
+        segment.file.write_all_at(bytes, at).map_err(|e| segment.io("write", e))?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
 /// Makes what is kept durable, and what is dropped impossible to find again.
 fn repair(
     segment: Arc<Segment>,
@@ -204,6 +218,7 @@ fn repair(
     if let Some(end) = used_end {
         zero(&*segment.file, offset, end).map_err(|e| segment.io("write", e))?;
     }
+    write_again(&segment, carried, offset)?;
     segment.file.sync_data().map_err(|e| segment.io("sync", e))?;
     Ok((Active { segment, offset, synced: offset, carried, records_end }, dropped))
 }
