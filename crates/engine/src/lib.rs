@@ -42,6 +42,7 @@
 
 mod batch;
 mod cache;
+mod canaries;
 mod codec;
 mod command;
 mod ids;
@@ -62,6 +63,8 @@ mod table;
 mod testing;
 
 pub use batch::{BatchBuilder, BatchHeader, CorruptBatch};
+#[doc(hidden)]
+pub use canaries::assumed_outcomes;
 pub use command::{Command, Direction, Expiry, Initial, Settings, StoreMode};
 pub use ids::{CasUnique, LogIndex, Origin, UnixMillis};
 pub use item::{ITEM_OVERHEAD, Item, KEY_LEN_MAX};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use canary::Canary;
+
 use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::ids::{LOG_INDEX_MAX, log_position};
@@ -64,6 +66,10 @@ impl StateMachine {
             Admission::Gap { next_seq } => Applied::Gap { next_seq },
             Admission::Fresh => {
                 let positions = (0..).map(|position| CasUnique(log_position(index, position)));
+                let positions = positions.map(|position| {
+                    let counted = Canary::CasFromCounter.is_planted();
+                    if counted { CasUnique(canary::count()) } else { position }
+                });
                 let commands = batch.commands().zip(positions);
                 let outcomes = commands.map(|(command, at)| self.cache.execute(&command, at));
                 let outcomes = Arc::new(Outcomes::new(batch.header.seq, outcomes.collect()));
@@ -127,6 +133,9 @@ impl StateMachine {
         self.cache = cache;
         self.cache.store.shared.set_times(&self.cache.times);
         self.origins = origins;
+        if Canary::SnapshotWithoutOrigins.is_planted() {
+            self.origins = Origins::default();
+        }
         self.applied = applied;
         self.publish();
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::fs::{FallocateFlags, fallocate};
-use wal::{Config, Disk, Durability, File, OsDisk, SEGMENT_LEN_DEFAULT, Wal};
+use wal::{Config, Disk, Durability, File, OsDisk, SEGMENT_LEN_DEFAULT, Wal, Work};
 
 fn main() -> Result<()> {
     let parent = std::env::args().nth(1).unwrap_or_else(|| "target".to_owned());
@@ -95,7 +95,8 @@ fn log(dir: &Path, writers: u16, batch: usize) -> Result<Log> {
     let dir = tempfile::tempdir_in(dir)?;
     let disk = Arc::new(Counting { disk: OsDisk::open(dir.path())?, syncs: Arc::default() });
     let segment_len = SEGMENT_LEN_DEFAULT;
-    let config = Config { owner: 1, segment_len, durability: Durability::Fsync };
+    let (durability, work) = (Durability::Fsync, Work::Threads);
+    let config = Config { owner: 1, segment_len, durability, work };
     let wal = Wal::create(disk.clone(), config)?;
     while wal.disk_bytes() < 2 * SEGMENT_LEN_DEFAULT {
         std::thread::yield_now();

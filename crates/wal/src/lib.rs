@@ -40,6 +40,7 @@
 //! others, "Can Applications Recover from fsync Failures?".
 
 mod appender;
+mod clock;
 mod disk;
 mod error;
 mod extent;
@@ -51,6 +52,7 @@ mod recovery;
 mod run;
 mod segment;
 mod shards;
+mod steps;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -62,7 +64,10 @@ mod writer;
 pub use appender::Appender;
 pub use disk::{Disk, File, OsDisk};
 pub use error::Error;
-pub use wal::{Config, DroppedTail, Durability, Recovered, RecoveredShard, SEGMENT_LEN_MIN, Wal};
+pub use steps::Steps;
+pub use wal::{
+    Config, DroppedTail, Durability, Recovered, RecoveredShard, SEGMENT_LEN_MIN, Wal, Work,
+};
 
 /// A raft group's number.
 pub type Shard = u16;

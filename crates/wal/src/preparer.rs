@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::Disk;
 use crate::error::Error;
@@ -20,6 +20,20 @@ pub(crate) struct Preparer {
     state: Mutex<State>,
     changed: Condvar,
     disk_bytes: AtomicU64,
+    /// There is no thread: whoever would wait does its work instead.
+    by_hand: bool,
+}
+
+/// What became of one look at what is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// One thing was done.
+    Done,
+    /// Nothing is to do.
+    Idle,
+    /// There is no space for what is wanted.
+    Full,
+    Stopped,
 }
 
 #[derive(Default)]
@@ -50,10 +64,11 @@ impl Preparer {
         owner: u64,
         ready: Option<Segment>,
         disk_bytes: u64,
+        by_hand: bool,
     ) -> Self {
         let state = Mutex::new(State { ready, ..State::default() });
         let disk_bytes = AtomicU64::new(disk_bytes);
-        Self { disk, owner, state, changed: Condvar::new(), disk_bytes }
+        Self { disk, owner, state, changed: Condvar::new(), disk_bytes, by_hand }
     }
 
     /// Asks for segment `number` of `len` bytes, if it is not there.
@@ -89,7 +104,7 @@ impl Preparer {
             }
             state.awaited = true;
             self.changed.notify_all();
-            self.changed.wait(&mut state);
+            state = self.wait(state)?;
         }
     }
 
@@ -120,7 +135,7 @@ impl Preparer {
         while !state.unsynced.is_empty() {
             match &state.failed {
                 Some(error) if !state.full => return Err(error.clone()),
-                Some(_) | None => self.changed.wait(&mut state),
+                Some(_) | None => state = self.wait(state)?,
             }
         }
         Ok(())
@@ -136,6 +151,12 @@ impl Preparer {
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
         self.changed.notify_all();
+    }
+
+    /// Whether the writer could go on in a next segment now, or there is hope of one.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.state.lock();
+        state.ready.is_some() || !state.full || state.closing
     }
 
     /// Whether there is no space for the segment that will be wanted next.
@@ -156,69 +177,108 @@ impl Preparer {
     /// The thread: works until it is stopped or something fails.
     pub(crate) fn run(&self, queue: &Queue) {
         if let Err(error) = self.work() {
-            let mut state = self.state.lock();
-            state.failed = Some(error.clone());
-            state.full = false;
-            drop(state);
-            self.changed.notify_all();
-            queue.break_off(error);
+            self.fail(&error, queue);
         }
     }
 
     fn work(&self) -> Result<(), Error> {
         let mut state = self.state.lock();
         loop {
-            if state.stopping {
-                return Ok(());
-            }
-            if let Some((number, len)) = state.old.pop_front() {
-                drop(state);
-                self.remove_now(number, len)?;
-                state = self.state.lock();
-                continue;
-            }
-            if let Some((segment, end)) = state.unsynced.front().cloned() {
-                drop(state);
-                segment.file.sync_data().map_err(|e| segment.io("sync", e))?;
-                state = self.state.lock();
-                state.synced = (segment.number, end);
-                // Still there: `wait_synced` must not believe that it is done before it is. More
-                // may have been written to it meanwhile.
-                if state.unsynced.front().is_some_and(|(_, until)| *until == end) {
-                    state.unsynced.pop_front();
-                }
-                self.changed.notify_all();
-                continue;
-            }
-            let Some((number, len)) = state.wanted else {
-                self.changed.wait(&mut state);
-                continue;
-            };
-            drop(state);
-            let made = Segment::create(&*self.disk, number, self.owner, len);
-            state = self.state.lock();
-            match made {
-                Ok(segment) => {
-                    self.disk_bytes.fetch_add(len, Ordering::Relaxed);
-                    if std::mem::take(&mut state.full) {
-                        tracing::info!("there is space for the log again");
-                    }
-                    state.failed = None;
-                    state.wanted = None;
-                    state.ready = Some(segment);
-                    self.changed.notify_all();
-                }
-                Err(error) if error.is_storage_full() => {
-                    if !std::mem::replace(&mut state.full, true) {
-                        tracing::error!("no space for the next segment of the log: {error}");
-                    }
-                    state.failed = Some(error);
-                    self.changed.notify_all();
-                    self.changed.wait_for(&mut state, RETRY_DELAY);
-                }
-                Err(error) => return Err(error),
+            let turn;
+            (state, turn) = self.turn(state)?;
+            match turn {
+                Turn::Done => {}
+                Turn::Idle => self.changed.wait(&mut state),
+                Turn::Full => drop(self.changed.wait_for(&mut state, RETRY_DELAY)),
+                Turn::Stopped => return Ok(()),
             }
         }
+    }
+
+    /// Does one thing that is to be done, without the lock.
+    fn turn<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<(MutexGuard<'a, State>, Turn), Error> {
+        if state.stopping {
+            return Ok((state, Turn::Stopped));
+        }
+        if let Some((number, len)) = state.old.pop_front() {
+            drop(state);
+            self.remove_now(number, len)?;
+            return Ok((self.state.lock(), Turn::Done));
+        }
+        if let Some((segment, end)) = state.unsynced.front().cloned() {
+            drop(state);
+            segment.file.sync_data().map_err(|e| segment.io("sync", e))?;
+            state = self.state.lock();
+            state.synced = (segment.number, end);
+            // Still there: `wait_synced` must not believe that it is done before it is. More
+            // may have been written to it meanwhile.
+            if state.unsynced.front().is_some_and(|(_, until)| *until == end) {
+                state.unsynced.pop_front();
+            }
+            self.changed.notify_all();
+            return Ok((state, Turn::Done));
+        }
+        let Some((number, len)) = state.wanted else { return Ok((state, Turn::Idle)) };
+        drop(state);
+        let made = Segment::create(&*self.disk, number, self.owner, len);
+        state = self.state.lock();
+        match made {
+            Ok(segment) => {
+                self.disk_bytes.fetch_add(len, Ordering::Relaxed);
+                if std::mem::take(&mut state.full) {
+                    tracing::info!("there is space for the log again");
+                }
+                state.failed = None;
+                state.wanted = None;
+                state.ready = Some(segment);
+                self.changed.notify_all();
+                Ok((state, Turn::Done))
+            }
+            Err(error) if error.is_storage_full() => {
+                if !std::mem::replace(&mut state.full, true) {
+                    tracing::error!("no space for the next segment of the log: {error}");
+                }
+                state.failed = Some(error);
+                self.changed.notify_all();
+                Ok((state, Turn::Full))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does one thing that is to be done, for whoever has no thread for it; `false`: nothing was.
+    pub(crate) fn step(&self, queue: &Queue) -> bool {
+        let turn = self.turn(self.state.lock()).map(|(_, turn)| turn);
+        turn.inspect_err(|error| self.fail(error, queue)).is_ok_and(|turn| turn == Turn::Done)
+    }
+
+    /// Waits until something has changed; without a thread, changes it.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, Error> {
+        if !self.by_hand {
+            self.changed.wait(&mut state);
+            return Ok(state);
+        }
+        match self.turn(state)? {
+            (state, Turn::Done) => Ok(state),
+            (state, Turn::Full | Turn::Idle | Turn::Stopped) => {
+                Err(state.failed.clone().unwrap_or(Error::Closed))
+            }
+        }
+    }
+
+    fn fail(&self, error: &Error, queue: &Queue) {
+        let mut state = self.state.lock();
+        state.failed = Some(error.clone());
+        state.full = false;
+        drop(state);
+        self.changed.notify_all();
+        queue.break_off(error.clone());
     }
 
     /// Each removal is made durable before the next: the segments left have no gap.

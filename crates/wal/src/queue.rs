@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::appender::{Appender, UNSEALED_SEED, push_frame};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::extent::Extent;
 use crate::frame::{Frame, Kind};
@@ -21,6 +22,7 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     bytes: AtomicUsize,
+    clock: Clock,
 }
 
 #[derive(Default)]
@@ -57,9 +59,10 @@ pub(crate) enum Wake {
 }
 
 impl Queue {
-    pub(crate) fn new(extents: BTreeMap<Shard, Extent>) -> Self {
+    pub(crate) fn new(extents: BTreeMap<Shard, Extent>, clock: Clock) -> Self {
         let state = State { extents, ..State::default() };
-        Self { state: Mutex::new(state), filled: Condvar::new(), bytes: AtomicUsize::new(0) }
+        let bytes = AtomicUsize::new(0);
+        Self { state: Mutex::new(state), filled: Condvar::new(), bytes, clock }
     }
 
     /// Queues the records that `fill` makes; a refusal is told at once.
@@ -97,7 +100,7 @@ impl Queue {
         kept.clear();
         kept.extend_from_slice(value);
         if state.noted_at.is_none() {
-            state.noted_at = Some(Instant::now());
+            state.noted_at = Some(self.clock.now());
             drop(state);
             // It may be waiting without a deadline.
             self.filled.notify_one();
@@ -106,18 +109,18 @@ impl Queue {
 
     /// Moves what is queued into `batch`, which is empty, without waiting. `None`: nothing is.
     pub(crate) fn try_take(&self, batch: &mut Batch) -> Result<Option<Wake>, Error> {
-        self.state.lock().take(batch)
+        self.state.lock().take(batch, self.clock.now())
     }
 
     /// Waits for something to do, at most until `deadline`, and moves it into `batch`.
     pub(crate) fn take(&self, batch: &mut Batch, deadline: Option<Instant>) -> Result<Wake, Error> {
         let mut state = self.state.lock();
         loop {
-            if let Some(wake) = state.take(batch)? {
+            let now = self.clock.now();
+            if let Some(wake) = state.take(batch, now)? {
                 return Ok(wake);
             }
             let noted = state.noted_at.map(|at| at + NOTE_DELAY);
-            let now = Instant::now();
             if deadline.is_some_and(|at| at <= now) {
                 return Ok(Wake::Work);
             }
@@ -182,11 +185,11 @@ impl State {
         self.failed.clone().or_else(|| self.closing.then_some(Error::Closed))
     }
 
-    fn take(&mut self, batch: &mut Batch) -> Result<Option<Wake>, Error> {
+    fn take(&mut self, batch: &mut Batch, now: Instant) -> Result<Option<Wake>, Error> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        let notes_due = self.noted_at.is_some_and(|at| at.elapsed() >= NOTE_DELAY);
+        let notes_due = self.noted_at.is_some_and(|at| at + NOTE_DELAY <= now);
         if self.batch.waiters.is_empty() && !notes_due && !self.closing {
             return Ok(None);
         }

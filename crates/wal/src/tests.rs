@@ -14,11 +14,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::testing::SimDisk;
-use crate::{Appender, Config, Durability, Error, Recovered, SEGMENT_LEN_MIN, Shard, Wal};
+use crate::{Appender, Config, Durability, Error, Recovered, SEGMENT_LEN_MIN, Shard, Wal, Work};
 
 const OWNER: u64 = 0x0a0b_0c0d;
-const CONFIG: Config =
-    Config { owner: OWNER, segment_len: SEGMENT_LEN_MIN, durability: Durability::Fsync };
+const CONFIG: Config = Config {
+    owner: OWNER,
+    segment_len: SEGMENT_LEN_MIN,
+    durability: Durability::Fsync,
+    work: Work::Threads,
+};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn create(disk: &SimDisk) -> Wal {

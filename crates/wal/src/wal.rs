@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::Shard;
 use crate::appender::Appender;
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::preparer::Preparer;
@@ -20,6 +21,7 @@ use crate::reader::read;
 use crate::recovery::{Recovery, list_segments, recover};
 use crate::segment::{Segment, segment_name};
 use crate::shards::Shards;
+use crate::steps::Steps;
 use crate::writer::{Active, Writer};
 
 /// When an append is done.
@@ -36,7 +38,7 @@ pub enum Durability {
 }
 
 /// How a log is kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The replica it belongs to. It is written into each segment and never changes.
     pub owner: u64,
@@ -45,6 +47,17 @@ pub struct Config {
     pub segment_len: u64,
     /// When an append is done.
     pub durability: Durability,
+    /// Who writes and syncs.
+    pub work: Work,
+}
+
+/// Who does a log's work.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Two threads of its own.
+    Threads,
+    /// Whoever holds a clone of the steps, in its own time: a simulation.
+    Steps(Steps),
 }
 
 /// What a log on disk holds.
@@ -93,8 +106,13 @@ pub(crate) struct Shared {
 
 struct Handle {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    writer: thread::ThreadId,
+    work: Doing,
+}
+
+/// The work under way.
+enum Doing {
+    Threads { running: Mutex<Vec<JoinHandle<()>>>, writer: thread::ThreadId },
+    Steps(Steps),
 }
 
 impl Wal {
@@ -137,13 +155,22 @@ impl Wal {
         let disk_bytes = sealed.iter().map(|(_, len)| len).sum::<u64>()
             + active.segment.len
             + prepared.as_ref().map_or(0, |segment| segment.len);
+        let (by_hand, clock) = match &config.work {
+            Work::Threads => (false, Clock::system()),
+            Work::Steps(steps) => (true, steps.clock.clone()),
+        };
         let shared = Arc::new(Shared {
-            queue: Queue::new(shards.extents()),
+            queue: Queue::new(shards.extents(), clock.clone()),
             shards: Mutex::new(shards),
-            preparer: Preparer::new(disk, config.owner, prepared, disk_bytes),
+            preparer: Preparer::new(disk, config.owner, prepared, disk_bytes, by_hand),
         });
         let (durability, segment_len) = (config.durability, config.segment_len());
-        let writer = Writer::new(shared.clone(), durability, segment_len, active, sealed);
+        let writer = Writer::new(shared.clone(), durability, segment_len, active, sealed, clock);
+        if let Work::Steps(steps) = config.work {
+            steps.take_over(Arc::clone(&shared), writer);
+            let work = Doing::Steps(steps);
+            return Ok(Self { handle: Arc::new(Handle { shared, work }) });
+        }
         let for_preparer = shared.clone();
         let preparer =
             spawn("wal-prepare", move || for_preparer.preparer.run(&for_preparer.queue))?;
@@ -151,8 +178,8 @@ impl Wal {
             shared.preparer.stop();
         })?;
         let id = writer.thread().id();
-        let threads = Mutex::new(vec![writer, preparer]);
-        Ok(Self { handle: Arc::new(Handle { shared, threads, writer: id }) })
+        let work = Doing::Threads { running: Mutex::new(vec![writer, preparer]), writer: id };
+        Ok(Self { handle: Arc::new(Handle { shared, work }) })
     }
 
     /// Appends the records that `fill` makes for `shard`, behind all earlier ones. Never waits for
@@ -255,12 +282,15 @@ impl Handle {
     fn close(&self) {
         self.shared.queue.close();
         self.shared.preparer.close();
-        if thread::current().id() == self.writer {
-            return;
-        }
-        for thread in self.threads.lock().drain(..) {
-            // A thread that panicked has said so already.
-            drop(thread.join());
+        match &self.work {
+            Doing::Threads { writer, .. } if thread::current().id() == *writer => {}
+            Doing::Threads { running, .. } => {
+                for thread in running.lock().drain(..) {
+                    // A thread that panicked has said so already.
+                    drop(thread.join());
+                }
+            }
+            Doing::Steps(steps) => steps.finish(),
         }
     }
 }

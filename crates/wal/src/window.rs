@@ -1,6 +1,7 @@
 //! Reads frames of a segment through a buffer of fixed length.
 
 use bytes::Bytes;
+use canary::Canary;
 
 use crate::error::Error;
 use crate::frame::{FRAME_LEN, Frame};
@@ -57,7 +58,7 @@ impl<'a> Window<'a> {
             hasher.update(bytes);
             at += bytes.len() as u64;
         }
-        Ok(hasher.finalize() == frame.payload_crc)
+        Ok(hasher.finalize() == frame.payload_crc || Canary::BadChecksumAccepted.is_planted())
     }
 
     /// The payload of `frame`, which is at `at`; `None` if it is not what was written.
@@ -71,7 +72,8 @@ impl<'a> Window<'a> {
             read_exact_at(&*self.segment.file, &mut payload, at)
                 .map_err(|error| self.segment.io("read", error))?;
         }
-        let intact = crc32fast::hash(&payload) == frame.payload_crc;
+        let intact = crc32fast::hash(&payload) == frame.payload_crc
+            || Canary::BadChecksumAccepted.is_planted();
         payload.truncate(frame.len as usize);
         Ok(intact.then(|| payload.into()))
     }

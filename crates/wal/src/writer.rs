@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes; or whoever does its work by hand, see [`Steps`](crate::Steps).
 //!
 //! ```text
 //!   wait ──▶ take all that is queued ──▶ write ──▶ sync ──▶ tell whoever waits ──┐
@@ -14,8 +14,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use canary::Canary;
+
 use crate::Durability;
 use crate::appender::{UNSEALED_SEED, push_frame};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::frame::{FRAME_LEN, Frame, Kind};
 use crate::queue::{Batch, Wake};
@@ -32,6 +35,7 @@ pub(crate) struct Writer {
     /// Sealed segments still kept, oldest first: numbers and lengths.
     sealed: VecDeque<(u64, u64)>,
     batch: Batch,
+    clock: Clock,
     /// When the oldest record that is not durable was written.
     unsynced_since: Option<Instant>,
 }
@@ -69,57 +73,81 @@ impl Writer {
         segment_len: u64,
         active: Active,
         sealed: VecDeque<(u64, u64)>,
+        clock: Clock,
     ) -> Self {
-        let batch = Batch::default();
-        Self { shared, durability, segment_len, active, sealed, batch, unsynced_since: None }
+        let (batch, unsynced_since) = (Batch::default(), None);
+        Self { shared, durability, segment_len, active, sealed, batch, clock, unsynced_since }
     }
 
     /// The thread: works until the log is closed or something fails.
     pub(crate) fn run(mut self) {
         if let Err(error) = self.work() {
-            tracing::error!("the log has failed: {error}");
-            // In their order: what was taken first, then what is queued.
-            self.batch.waiters.drain(..).for_each(|done| done(Err(error.clone())));
-            self.shared.queue.fail(&error);
+            self.fail(&error);
         }
         self.shared.preparer.stop();
     }
 
+    /// Tells everybody, in their order: what was taken first, then what is queued.
+    pub(crate) fn fail(&mut self, error: &Error) {
+        tracing::error!("the log has failed: {error}");
+        self.batch.waiters.drain(..).for_each(|done| done(Err(error.clone())));
+        self.shared.queue.fail(error);
+    }
+
     fn work(&mut self) -> Result<(), Error> {
-        self.shared.preparer.want(self.active.segment.number + 1, self.segment_len);
-        self.release();
+        self.begin();
         loop {
-            let wake = match self.shared.queue.try_take(&mut self.batch)? {
+            let wake = match self.take()? {
                 Some(wake) => wake,
                 None => {
-                    self.note_synced();
-                    self.mark()?;
                     let deadline = self.sync_deadline();
                     self.shared.queue.take(&mut self.batch, deadline)?
                 }
             };
             self.write_batch()?;
-            let closing = matches!(wake, Wake::Closing);
-            match self.durability {
-                Durability::Fsync if self.active.synced < self.active.records_end => self.sync()?,
-                Durability::Os { sync_every } => self.sync_aside(sync_every),
-                Durability::Fsync => {}
-            }
-            if closing {
-                self.shared.preparer.wait_synced()?;
-                self.sync()?;
-                self.mark()?;
-                self.sync()?;
-            }
-            self.batch.waiters.drain(..).for_each(|done| done(Ok(())));
-            if closing {
+            if self.finish(&wake)? {
                 return Ok(());
             }
         }
     }
 
+    /// Before anything else.
+    pub(crate) fn begin(&mut self) {
+        self.shared.preparer.want(self.active.segment.number + 1, self.segment_len);
+        self.release();
+    }
+
+    /// Takes what is queued, without waiting; if nothing is, notes how far all is durable.
+    pub(crate) fn take(&mut self) -> Result<Option<Wake>, Error> {
+        let wake = self.shared.queue.try_take(&mut self.batch)?;
+        if wake.is_none() {
+            self.note_synced();
+            self.mark()?;
+        }
+        Ok(wake)
+    }
+
+    /// Makes what was written as durable as it is to be, and tells whoever waits. Says whether
+    /// that was the end.
+    pub(crate) fn finish(&mut self, wake: &Wake) -> Result<bool, Error> {
+        match self.durability {
+            Durability::Fsync if self.active.synced < self.active.records_end => self.sync()?,
+            Durability::Os { sync_every } => self.sync_aside(sync_every),
+            Durability::Fsync => {}
+        }
+        let closing = matches!(wake, Wake::Closing);
+        if closing {
+            self.shared.preparer.wait_synced()?;
+            self.sync()?;
+            self.mark()?;
+            self.sync()?;
+        }
+        self.batch.waiters.drain(..).for_each(|done| done(Ok(())));
+        Ok(closing)
+    }
+
     /// Writes the batch, over as many segments as it takes.
-    fn write_batch(&mut self) -> Result<(), Error> {
+    pub(crate) fn write_batch(&mut self) -> Result<(), Error> {
         let mut buf = std::mem::take(&mut self.batch.buf);
         let mut left = &mut *buf;
         while let Some(first) = next_frame(left) {
@@ -137,11 +165,14 @@ impl Writer {
         }
         self.shared.queue.written(std::mem::take(&mut self.batch.counted));
         if !buf.is_empty() && self.unsynced_since.is_none() {
-            self.unsynced_since = Some(Instant::now());
+            self.unsynced_since = Some(self.clock.now());
         }
         buf.clear();
         if buf.capacity() <= BUF_KEPT_MAX {
             self.batch.buf = buf;
+        }
+        if Canary::AckBeforeFsync.is_planted() {
+            self.batch.waiters.drain(..).for_each(|done| done(Ok(())));
         }
         Ok(())
     }
@@ -239,7 +270,7 @@ impl Writer {
     /// Has what was written synced on another thread, once in `sync_every`: nobody waits for it,
     /// however long the disk takes.
     fn sync_aside(&mut self, sync_every: Duration) {
-        let now = Instant::now();
+        let now = self.clock.now();
         if self.unsynced_since.is_some_and(|since| since + sync_every <= now) {
             self.unsynced_since = None;
             self.shared.preparer.sync_later(&self.active.segment, self.active.offset);
@@ -288,7 +319,7 @@ impl Writer {
                 Some(since) => Some(since + sync_every),
                 // Under way elsewhere; looked after for the mark that is due then.
                 None if self.active.synced < self.active.records_end => {
-                    Some(Instant::now() + SYNCED_CHECK)
+                    Some(self.clock.now() + SYNCED_CHECK)
                 }
                 None => None,
             },

@@ -1,5 +1,7 @@
 //! Room for items: what is dead goes first, then, if that is allowed, the oldest.
 
+use canary::Canary;
+
 use super::Cache;
 use crate::Settings;
 use crate::item::Deadline;
@@ -85,6 +87,12 @@ impl Cache {
         debug_assert!(!found.deadline.passed(self.times.now) || found.deadline == Deadline::NEVER);
         self.counters.evicted_unexpired += 1;
         self.store.remove(found.hash, found.node);
+        if Canary::LocalEviction.is_planted()
+            && canary::count().is_multiple_of(3)
+            && let Some(next) = self.store.oldest()
+        {
+            self.store.remove(next.hash, next.node);
+        }
         true
     }
 }

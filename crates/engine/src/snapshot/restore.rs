@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use canary::Canary;
+
 use super::freeze::checksum;
 use super::record::Record;
 use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, VERSION};
 use crate::codec::Cursor;
+use crate::item::Deadline;
 use crate::origins::OriginState;
 use crate::shared::hash;
 use crate::store::Version;
@@ -157,7 +160,10 @@ impl Restorer {
         if store.find(hash, item.key()).is_some() {
             return Err("a key twice");
         }
-        let Item { data, flags, deadline, cas } = item;
+        let Item { data, flags, mut deadline, cas } = item;
+        if Canary::SnapshotWithoutDeadlines.is_planted() {
+            deadline = Deadline::NEVER;
+        }
         store.insert(hash, Version { data, flags, deadline, cas, order });
         Ok(())
     }

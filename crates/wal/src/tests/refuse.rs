@@ -179,7 +179,7 @@ fn a_log_on_the_real_disk_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { segment_len: 16 * 1024, ..CONFIG };
     let open_disk = |path: &Path| Arc::new(OsDisk::open(path).unwrap());
-    let wal = Wal::create(open_disk(dir.path()), config).unwrap();
+    let wal = Wal::create(open_disk(dir.path()), config.clone()).unwrap();
     for index in 1..=50 {
         append_entry(&wal, 1, index, &[7; 1000]).unwrap();
     }
