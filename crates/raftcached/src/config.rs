@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use replication::DataDir;
+use replication::{DataDir, SEGMENT_LEN_DEFAULT};
 
 use replication::tls::PeerTlsFiles;
 
@@ -176,7 +176,7 @@ fn data_dir(
         Some(path) if path.as_os_str().is_empty() => {
             Err(Refusal("--data-dir is empty: a directory is expected".to_owned()))
         }
-        path => Ok(path.map(|path| DataDir { path, durability })),
+        path => Ok(path.map(|path| DataDir { path, durability, segment_len: SEGMENT_LEN_DEFAULT })),
     }
 }
 

@@ -22,7 +22,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use replication::tls::{PeerTls, TlsFile};
-use replication::{Addresses, Beginning, Fatal, Node, NodeConfig};
+use replication::world::{Listener, World};
+use replication::{Addresses, Beginning, Fatal, LogLimits, Node, NodeConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -305,7 +306,7 @@ fn start_node(
     });
     let node = replication::start(NodeConfig {
         name: config.name.clone(),
-        peer_listener,
+        peer_listener: Listener::Tcp(peer_listener),
         peer_tls,
         advertise: Addresses {
             client: advertised.client.to_string(),
@@ -326,6 +327,8 @@ fn start_node(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         data_dir: config.data_dir.clone(),
         begin_from: begin_from.transpose()?,
+        log_limits: LogLimits::default(),
+        world: World::real(),
     });
     node.context("cannot start replication")
 }

@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -23,10 +24,11 @@ use crate::dial::tls_cause;
 use crate::refusals::{Refusal, Refusals};
 use crate::stream::PeerStream;
 use crate::tls::{PeerTls, reason};
+use crate::world::{Listen, Listener, Wire};
 
 /// The one that listens.
 pub(crate) struct Acceptor {
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     tls: Option<Arc<PeerTls>>,
     refusals: Arc<Refusals>,
     permits: Arc<Semaphore>,
@@ -43,14 +45,20 @@ impl Acceptor {
     ///
     /// If the listener cannot be used.
     pub(crate) fn new(
-        listener: std::net::TcpListener,
+        listener: Listener,
         tls: Option<Arc<PeerTls>>,
         refusals: Arc<Refusals>,
     ) -> io::Result<(Self, impl Stream<Item = Result<PeerStream, Infallible>>)> {
-        listener.set_nonblocking(true)?;
+        let listener: Box<dyn Listen> = match listener {
+            Listener::Other(listener) => listener,
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Box::new(TcpListener::from_std(listener)?)
+            }
+        };
         let (ready, streams) = mpsc::channel(READY_MAX);
         let acceptor = Self {
-            listener: TcpListener::from_std(listener)?,
+            listener,
             tls,
             refusals,
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -79,7 +87,7 @@ impl Acceptor {
         }
     }
 
-    fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
+    fn begin(&mut self, stream: Wire, address: SocketAddr) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let why = format_args!("{address}: {CONNECTIONS_MAX} connections of peers are open");
             self.refusals.log(Refusal::Crowd, why);
@@ -120,12 +128,21 @@ impl Acceptor {
     }
 }
 
+impl Listen for TcpListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Wire, SocketAddr)>> {
+        Box::pin(async {
+            let (stream, address) = Self::accept(self).await?;
+            stream.set_nodelay(true)?;
+            Ok((Wire::Tcp(stream), address))
+        })
+    }
+}
+
 async fn shake_hands(
     tls: Option<&PeerTls>,
-    stream: TcpStream,
+    stream: Wire,
     permit: OwnedSemaphorePermit,
 ) -> io::Result<PeerStream> {
-    stream.set_nodelay(true)?;
     let Some(tls) = tls else { return Ok(PeerStream::plain(stream, Some(permit))) };
     let stream = TlsAcceptor::from(tls.server()).accept(stream).await?;
     Ok(PeerStream::tls(stream, Some(permit)))

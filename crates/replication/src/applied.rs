@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use engine::UnixMillis;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::cell::Cell;
 use crate::error::ClientError;

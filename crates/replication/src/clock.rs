@@ -5,28 +5,30 @@
 //! its wall clock by at most `SLEW_MS_PER_S`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::UnixMillis;
+use tokio::time::Instant;
+
+use crate::world::WallClock;
 
 /// One node's idea of cluster time.
-#[derive(Debug)]
 pub(crate) struct ClusterClock {
     started: Instant,
+    wall: WallClock,
     /// Cluster time minus the time since `started`, in milliseconds; `UNSET` before anybody said.
     offset_ms: AtomicI64,
 }
 
 impl ClusterClock {
     /// A clock that nobody has set yet.
-    pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), offset_ms: AtomicI64::new(UNSET) }
+    pub(crate) fn new(wall: WallClock) -> Self {
+        Self { started: Instant::now(), wall, offset_ms: AtomicI64::new(UNSET) }
     }
 
     /// Cluster time now; the wall clock's while nobody has set it.
     pub(crate) fn now(&self) -> UnixMillis {
         let offset = match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => wall_ms() - self.elapsed_ms(),
+            UNSET => self.wall_ms() - self.elapsed_ms(),
             offset => offset,
         };
         UnixMillis(u64::try_from(self.elapsed_ms() + offset).unwrap_or(0))
@@ -53,18 +55,17 @@ impl ClusterClock {
     /// One step towards the wall clock; the leader calls it once a second.
     pub(crate) fn slew(&self) {
         let now = i64::try_from(self.now().0).unwrap_or(i64::MAX);
-        let step = (wall_ms() - now).clamp(-SLEW_MS_PER_S, SLEW_MS_PER_S);
+        let step = (self.wall_ms() - now).clamp(-SLEW_MS_PER_S, SLEW_MS_PER_S);
         self.follow(UnixMillis(u64::try_from(now + step).unwrap_or(0)));
+    }
+
+    fn wall_ms(&self) -> i64 {
+        i64::try_from((self.wall)()).unwrap_or(i64::MAX)
     }
 
     fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
-}
-
-fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 const UNSET: i64 = i64::MIN;
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn follows_the_leader_and_not_the_wall() {
-        let clock = ClusterClock::new();
+        let clock = ClusterClock::new(crate::world::system_wall());
         clock.follow(UnixMillis(1_000_000));
         let now = clock.now().0;
         assert!((1_000_000..1_010_000).contains(&now), "{now}");
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn slews_by_a_millisecond() {
-        let clock = ClusterClock::new();
+        let clock = ClusterClock::new(crate::world::system_wall());
         clock.follow(UnixMillis(1_000_000));
         let before = clock.now().0;
         clock.slew();

@@ -1,10 +1,11 @@
 //! When this node last heard of its leader, and whether the leader's connection has broken.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::types::ReplicaId;
 

@@ -14,12 +14,14 @@ use crate::contact::Contact;
 use crate::fault::Fault;
 use crate::flight::Flights;
 use crate::lease::Lease;
+use crate::node::LogLimits;
 use crate::peers::Peers;
 use crate::refusals::Refusals;
 use crate::space::Space;
 use crate::tls::PeerTls;
 use crate::types::{Member, ReplicaId};
 use crate::waiting::Waiting;
+use crate::world::World;
 
 /// Shared by reference; every field has its own synchronisation.
 pub(crate) struct Context {
@@ -39,6 +41,7 @@ pub(crate) struct Context {
     /// How this node reads its own copy.
     pub(crate) reader: engine::Reader,
     pub(crate) timing: Timing,
+    pub(crate) log_limits: LogLimits,
     pub(crate) applied: Arc<Applied>,
     pub(crate) barrier: Barrier,
     pub(crate) batcher: Batcher,
@@ -57,6 +60,7 @@ pub(crate) struct Context {
     /// Whether this node is about to end: it neither stands for election nor takes leadership.
     pub(crate) draining: AtomicBool,
     pub(crate) waiting: Waiting,
+    pub(crate) world: World,
     changing: AtomicBool,
     cluster: AtomicU64,
 }
@@ -102,6 +106,7 @@ impl Context {
         applied: Arc<Applied>,
         clock: Arc<ClusterClock>,
         tls: Option<Arc<PeerTls>>,
+        world: World,
     ) -> Self {
         let refusals = Arc::new(Refusals::default());
         Self {
@@ -113,6 +118,7 @@ impl Context {
             settings,
             reader,
             timing,
+            log_limits: LogLimits::default(),
             applied,
             barrier: Barrier::default(),
             batcher: Batcher::default(),
@@ -122,13 +128,14 @@ impl Context {
             flights: Arc::default(),
             backpressure: Backpressure::default(),
             lease: Lease::new(),
-            peers: Peers::new(tls, Arc::clone(&refusals)),
+            peers: Peers::new(Arc::clone(&world.net), tls, Arc::clone(&refusals)),
             refusals,
             fault: Fault::new(),
             space: Space::default(),
             serving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             waiting: Waiting::default(),
+            world,
             changing: AtomicBool::new(false),
             cluster: AtomicU64::new(0),
         }
@@ -179,7 +186,8 @@ impl Context {
             isolation_close: Duration::from_millis(3000),
         };
         let me = Member { name: "n1".to_owned(), ..Member::default() };
-        let clock = Arc::new(ClusterClock::new());
+        let world = World::real();
+        let clock = Arc::new(ClusterClock::new(Arc::clone(&world.wall)));
         let version = "test".to_owned();
         Self::new(
             1,
@@ -191,6 +199,7 @@ impl Context {
             Arc::default(),
             clock,
             None,
+            world,
         )
     }
 }

@@ -26,9 +26,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wal::{Disk, OsDisk, Recovered, Wal};
+use canary::Canary;
+use wal::{Disk, Recovered, Wal};
 
 use crate::types::ReplicaId;
+use crate::world::Files;
 
 /// Where a node keeps what must survive it, and how carefully.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct DataDir {
     pub path: PathBuf,
     /// When a write counts as safe on this node.
     pub durability: Durability,
+    /// The length of the log's segments in bytes.
+    pub segment_len: u64,
 }
 
 /// When a write counts as safe on one node.
@@ -101,7 +105,8 @@ pub(crate) struct OpenDir {
 /// `DIR` itself, locked.
 struct Root {
     path: PathBuf,
-    disk: OsDisk,
+    disk: Arc<dyn Disk>,
+    files: Arc<dyn Files>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,15 +125,23 @@ impl OpenDir {
     /// cluster.
     pub(crate) fn open(
         config: &DataDir,
+        files: &Arc<dyn Files>,
         name: &str,
         fresh: ReplicaId,
         renew: bool,
     ) -> Result<Self, DataDirError> {
         let path = config.path.clone();
-        let disk = OsDisk::open(&path)
-            .map_err(|source| DataDirError::Wal { path: path.clone(), source })?;
-        let root = Root { path, disk };
-        let boot_id = boot_id()?;
+        let disk =
+            files.open(&path).map_err(|source| DataDirError::Wal { path: path.clone(), source })?;
+        let root = Root { path, disk, files: Arc::clone(files) };
+        let fresh = if Canary::ReplicaIdReused.is_planted() {
+            u64::from(crc32fast::hash(name.as_bytes())) | 1
+        } else {
+            fresh
+        };
+        let boot_id = files
+            .boot_id()
+            .map_err(|source| DataDirError::Io { path: "boot id".into(), source })?;
         let found = root.read_identity()?;
         let identity = match found {
             None => {
@@ -161,15 +174,15 @@ impl OpenDir {
         if first {
             // Said before there is a log, so that a log that is missing later was taken away.
             root.write_identity(&identity)?;
-            remove_dir(&replica_path)?;
-        } else if !replica_path.is_dir() {
+            root.remove(&replica_path)?;
+        } else if !files.is_dir(&replica_path) {
             let why = "the log is missing: a vote may have been given and forgotten. Remove the \
                        whole data directory to come back as a new replica";
             return Err(DataDirError::Unusable { path: replica_path, why: why.to_owned() });
         }
         let broken = |source| DataDirError::Wal { path: replica_path.clone(), source };
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(&replica_path).map_err(broken)?);
-        let config = identity.wal_config();
+        let disk = files.open(&replica_path).map_err(broken)?;
+        let config = identity.wal_config(&**files, config.segment_len);
         let (wal, recovered) = if first {
             (Wal::create(Arc::clone(&disk), config).map_err(broken)?, None)
         } else {
@@ -206,7 +219,7 @@ impl OpenDir {
         let own = self.identity.dir_name();
         for name in self.root.replica_names().map_err(io::Error::other)? {
             if name != own {
-                std::fs::remove_dir_all(self.root.path.join(&name))?;
+                self.root.files.remove(&self.root.path.join(&name))?;
                 tracing::info!(name, "files of an earlier replica removed");
             }
         }
@@ -227,7 +240,7 @@ impl Root {
 
     fn read_identity(&self) -> Result<Option<Identity>, DataDirError> {
         let path = self.path.join(IDENTITY);
-        let text = match std::fs::read(&path) {
+        let text = match self.read(IDENTITY) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(DataDirError::Io { path, source }),
@@ -255,15 +268,29 @@ impl Root {
     }
 
     fn replica_names(&self) -> Result<Vec<String>, DataDirError> {
-        let entries = std::fs::read_dir(&self.path).map_err(|source| self.io(source))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|source| self.io(source))?.file_name();
-            names.extend(
-                name.to_str().filter(|name| name.starts_with("replica-")).map(str::to_owned),
-            );
-        }
+        let mut names = self.files.names(&self.path).map_err(|source| self.io(source))?;
+        names.retain(|name| name.starts_with("replica-"));
         Ok(names)
+    }
+
+    /// A whole file, as long as an identity may be.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let file = self.disk.open(name)?;
+        let mut text = vec![0; IDENTITY_LEN_MAX];
+        let mut len = 0;
+        while let Some(rest) = text.get_mut(len..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, len as u64)? {
+                0 => break,
+                read => len += read,
+            }
+        }
+        text.truncate(len);
+        Ok(text)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), DataDirError> {
+        let path = path.to_owned();
+        self.files.remove(&path).map_err(|source| DataDirError::Io { path, source })
     }
 
     /// A log without an identity is a log whose replica id is unknown.
@@ -275,15 +302,6 @@ impl Root {
              come back as a new replica"
         );
         Err(DataDirError::Unusable { path: self.path.join(IDENTITY), why })
-    }
-}
-
-fn remove_dir(path: &Path) -> Result<(), DataDirError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(DataDirError::Io { path: path.to_owned(), source })
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -303,12 +321,12 @@ impl Identity {
         format!("replica-{:016x}", self.replica)
     }
 
-    fn wal_config(&self) -> wal::Config {
+    fn wal_config(&self, files: &dyn Files, segment_len: u64) -> wal::Config {
         let durability = match self.durability {
             Durability::Fsync => wal::Durability::Fsync,
             Durability::Os => wal::Durability::Os { sync_every: SYNC_EVERY },
         };
-        wal::Config { owner: self.replica, segment_len: SEGMENT_LEN, durability }
+        wal::Config { owner: self.replica, segment_len, durability, work: files.log_work() }
     }
 
     fn to_text(&self) -> String {
@@ -367,31 +385,25 @@ impl Identity {
     }
 }
 
-/// Changes whenever the operating system is started.
-fn boot_id() -> Result<String, DataDirError> {
-    let id = std::fs::read_to_string(BOOT_ID);
-    let id = id.map_err(|source| DataDirError::Io { path: BOOT_ID.into(), source })?;
-    Ok(id.trim().to_owned())
-}
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const IDENTITY: &str = "identity";
 const IDENTITY_TMP: &str = "identity.tmp";
 const TITLE_PREFIX: &str = "raftcached data directory, version ";
 const TITLE: &str = "raftcached data directory, version 1";
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-const SEGMENT_LEN: u64 = 64 * 1024 * 1024;
+/// A name of 255 bytes and all else fit well.
+const IDENTITY_LEN_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::World;
 
     fn config(path: &Path, durability: Durability) -> DataDir {
-        DataDir { path: path.to_owned(), durability }
+        DataDir { path: path.to_owned(), durability, segment_len: 1024 * 1024 }
     }
 
     fn open(path: &Path, durability: Durability, fresh: ReplicaId) -> Result<OpenDir, String> {
-        OpenDir::open(&config(path, durability), "n1", fresh, false)
+        OpenDir::open(&config(path, durability), &World::real().files, "n1", fresh, false)
             .map_err(|error| error.to_string())
     }
 
@@ -444,7 +456,8 @@ mod tests {
     fn what_is_missing_or_foreign_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         open(dir.path(), Durability::Fsync, 1).unwrap().wal.close().unwrap();
-        let other = OpenDir::open(&config(dir.path(), Durability::Fsync), "n2", 1, false);
+        let other = config(dir.path(), Durability::Fsync);
+        let other = OpenDir::open(&other, &World::real().files, "n2", 1, false);
         let error = other.err().unwrap().to_string();
         assert!(error.contains("node `n1`, not of `n2`"), "{error}");
 

@@ -7,11 +7,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::net::TcpStream;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::context::Context;
 use crate::leader::{Leader, LeaderWatch, Peer};
@@ -23,7 +22,7 @@ pub(crate) async fn watch_leader(raft: Raft, context: Arc<Context>, leader: Lead
         let lost = context.contact.lost().await;
         if let Leader::Peer(peer) = leader.current()
             && peer.id == lost
-            && is_refused(&peer).await
+            && is_refused(&context, &peer).await
         {
             tracing::info!(leader = peer.member.name, "leader refuses connections");
             stand(&raft, &context, &leader, &peer).await;
@@ -34,10 +33,10 @@ pub(crate) async fn watch_leader(raft: Raft, context: Arc<Context>, leader: Lead
 /// Whether nothing listens at the peer's address. A peer that only takes long is not refused.
 ///
 /// Asks a few times: of a process that dies, the listener may be closed after the connections.
-async fn is_refused(peer: &Peer) -> bool {
+async fn is_refused(context: &Context, peer: &Peer) -> bool {
     for _ in 0..CONNECT_TRIES {
-        let connect = timeout(CONNECT_TIMEOUT, TcpStream::connect(&peer.member.peer)).await;
-        match connect {
+        let connect = context.world.net.connect(&peer.member.peer);
+        match timeout(CONNECT_TIMEOUT, connect).await {
             Ok(Err(error)) => return error.kind() == std::io::ErrorKind::ConnectionRefused,
             Ok(Ok(_)) => sleep(CONNECT_PAUSE).await,
             Err(_) => return false,
@@ -50,7 +49,7 @@ async fn is_refused(peer: &Peer) -> bool {
 async fn stand(raft: &Raft, context: &Context, leader: &LeaderWatch, dead: &Peer) {
     let turn = STAGGER * rank(raft, context.id, dead.id);
     let begin = context.contact.heard() + context.timing.lease + MARGIN + turn;
-    sleep_until(begin.into()).await;
+    sleep_until(begin).await;
     let give_up = Instant::now() + context.timing.lease * 4;
     while Instant::now() < give_up && !context.draining.load(Ordering::Acquire) {
         match leader.current() {

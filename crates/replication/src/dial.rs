@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::refusals::{Refusal, Refusals};
 use crate::stream::{Caller, PeerStream};
 use crate::tls::{PeerTls, reason};
+use crate::world::Net;
 
 /// Makes the connections of one channel; whoever owns it limits the time.
 #[derive(Clone)]
@@ -25,12 +25,12 @@ pub(crate) struct Dial {
     pub(crate) name: Option<String>,
     pub(crate) tls: Option<Arc<PeerTls>>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) net: Arc<dyn Net>,
 }
 
 impl Dial {
     async fn connect(self) -> io::Result<TokioIo<PeerStream>> {
-        let stream = TcpStream::connect(&self.address).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.net.connect(&self.address).await?;
         let Some(tls) = &self.tls else {
             return Ok(TokioIo::new(PeerStream::plain(stream, None)));
         };

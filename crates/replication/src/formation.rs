@@ -13,12 +13,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
-use rand::RngExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::context::Context;
@@ -28,6 +27,7 @@ use crate::error::Fatal;
 use crate::pb;
 use crate::pb::cluster_client::ClusterClient;
 use crate::peers::{Traffic, greeting};
+use crate::random;
 use crate::refusals::Refusal;
 use crate::tls::reason;
 use crate::types::{Member, Raft, ReplicaId};
@@ -218,7 +218,7 @@ async fn form(
     if seen.iter().any(|seen| seen.member.name < context.me.name) {
         return Ok(());
     }
-    let cluster = rand::rng().random_range(1..=u64::MAX);
+    let cluster = random::id();
     let mut members = BTreeMap::from([(context.id, context.me.clone())]);
     members.extend(seen.iter().map(|seen| (seen.id, seen.member.clone())));
     members.values_mut().for_each(|member| member.cluster = cluster);

@@ -2,12 +2,12 @@
 //! cluster's time and settings.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::Command;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::context::Context;
 use crate::log::{DiskLog, MemoryLog};
@@ -63,7 +63,7 @@ fn confirmed(metrics: &Metrics, now: Instant) -> Option<Instant> {
 pub(crate) async fn keep_memory_log_short(raft: Raft, log: MemoryLog, context: Arc<Context>) {
     // What replicas need beside their items is a share of what they may have.
     let share = usize::try_from(context.settings.memory_limit / LOG_SHARE).unwrap_or(usize::MAX);
-    let bytes_max = LOG_BYTES_MAX.max(share);
+    let bytes_max = context.log_limits.memory_len_max.max(share);
     loop {
         log.grown().await;
         if log.bytes() < bytes_max {
@@ -116,7 +116,7 @@ pub(crate) async fn keep_disk_log_short(
         let appended = log.appended();
         let grown = appended - covered;
         let before = snapshots.latest();
-        if grown < SNAPSHOT_EVERY_BYTES.max(before.bytes) {
+        if grown < context.log_limits.snapshot_every.max(before.bytes) {
             log.grown().await;
             continue;
         }
@@ -211,13 +211,9 @@ const LEASE_CHECKS_PER_HEARTBEAT: u32 = 2;
 /// A follower that has not heard of its leader for this long says that there is no quorum.
 const FOLLOWER_TRUSTS: Duration = Duration::from_millis(1000);
 
-/// How long the log in memory may be, or a share of one in `LOG_SHARE` of the items' limit where that
-/// is more; it is cut back to three quarters.
-const LOG_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// The log in memory may be one in `LOG_SHARE` of the items' limit.
 const LOG_SHARE: u64 = 10;
 
-/// A snapshot costs writing all items: not before the log is as long as the last one.
-const SNAPSHOT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 const SNAPSHOT_ASKED_EVERY: Duration = Duration::from_secs(10);
 /// What a live follower lacks stays until the log on disk is as long as this, or as two snapshots.
 const DISK_LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;

@@ -1,7 +1,9 @@
 //! The leader's permission to answer reads without asking anybody: one atomic load.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Published by the lease keeper on the raft thread, read by every I/O thread.
 #[derive(Debug)]

@@ -68,7 +68,9 @@ mod peers;
 mod plan;
 mod propose;
 mod proposer;
+mod random;
 mod refusals;
+mod runtime;
 mod server;
 mod snapshot_file;
 mod space;
@@ -76,11 +78,14 @@ mod state_machine;
 pub mod status;
 mod storage;
 mod stream;
+mod stuck;
 mod survivor;
 pub mod tls;
 mod types;
 mod version;
+mod view;
 mod waiting;
+pub mod world;
 
 #[allow(
     clippy::all,
@@ -100,6 +105,9 @@ pub use batcher::Proposal;
 pub use beginning::{Beginning, BeginningError};
 pub use data_dir::{DataDir, DataDirError, Durability};
 pub use error::{ClientError, Fatal, Full, MemberError, MoveError, StartError};
-pub use node::{Addresses, Client, Node, NodeConfig, start};
+pub use node::{Addresses, Client, LogLimits, Node, NodeConfig, start, start_here};
 pub use plan::MemberChange;
+pub use random::seed_thread;
 pub use survivor::Survivor;
+pub use view::View;
+pub use wal::SEGMENT_LEN_DEFAULT;

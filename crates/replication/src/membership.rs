@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ChangeMembers, Instant as _, ServerState};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::Context;
 use crate::error::MoveError;
@@ -113,7 +113,7 @@ pub(crate) fn is_settled(metrics: &Metrics) -> bool {
 }
 
 /// Whether something is left to do or to wait for.
-fn is_changing(metrics: &Metrics) -> bool {
+pub(crate) fn is_changing(metrics: &Metrics) -> bool {
     let membership = metrics.membership_config.membership();
     !is_settled(metrics)
         || 1 < membership.get_joint_config().len()

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -21,11 +22,13 @@ use crate::commits::hold_commits;
 use crate::compress::pack;
 use crate::context::Context;
 use crate::convert::{self, InvalidMessage};
-use crate::flight::Flight;
+use crate::flight::{Flight, SnapshotFlight};
+use crate::log::{DiskLog, MemoryLog};
 use crate::pb;
 use crate::pb::raft_client::RaftClient;
 use crate::peers::{BadAddress, Envelope, Traffic};
 use crate::types::{Member, ReplicaId, Snapshot, SnapshotData, TypeConfig, Vote, entry_len};
+use crate::world::Labour;
 
 type RpcError = RPCError<TypeConfig>;
 type AppendStream = BoxStream<'static, Result<StreamAppendResult<TypeConfig>, RpcError>>;
@@ -33,16 +36,35 @@ type AppendStream = BoxStream<'static, Result<StreamAppendResult<TypeConfig>, Rp
 /// Makes a [`Link`] for each of openraft's purposes.
 pub(crate) struct Network {
     context: Arc<Context>,
+    purged: Purged,
+}
+
+/// Knows what is gone from this node's log.
+#[derive(Clone)]
+pub(crate) enum Purged {
+    Memory(MemoryLog),
+    Disk(DiskLog),
+}
+
+impl Purged {
+    /// The last entry that is gone, as openraft counts.
+    fn index(&self) -> Option<u64> {
+        match self {
+            Self::Memory(log) => log.purged_index(),
+            Self::Disk(log) => log.purged_index(),
+        }
+    }
 }
 
 impl Network {
-    pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context }
+    pub(crate) fn new(context: Arc<Context>, purged: Purged) -> Self {
+        Self { context, purged }
     }
 
     fn link(&self, target: ReplicaId, member: &Member, purpose: Purpose) -> Link {
         Link {
             context: Arc::clone(&self.context),
+            purged: self.purged.clone(),
             target,
             member: member.clone(),
             purpose,
@@ -77,6 +99,7 @@ enum Purpose {
 /// One of openraft's clients of one peer.
 pub(crate) struct Link {
     context: Arc<Context>,
+    purged: Purged,
     target: ReplicaId,
     member: Member,
     purpose: Purpose,
@@ -109,10 +132,13 @@ impl Link {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let mut flight = Flight::new(&self.context.flights, self.target);
-        let context = Arc::clone(&self.context);
+        let (context, purged) = (Arc::clone(&self.context), self.purged.clone());
         let requests = flight
             .bounded(hold_commits(input, Arc::clone(&self.context)), entries_len)
-            .map(move |request| message(request, &context));
+            .map(move |request: AppendEntriesRequest<TypeConfig>| {
+                end_behind_cut(&request, purged.index(), &context);
+                message(request, &context)
+            });
         let request = self.envelope().wrap(requests);
         let mut client = self.client(Traffic::Urgent)?;
         let replies = tokio::select! {
@@ -243,8 +269,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
         let SnapshotData::Frozen(frozen) = snapshot.snapshot else {
             return Err(unreachable(NotFrozen).into());
         };
-        let request = self.envelope().wrap(snapshot_parts(header, *frozen));
+        let labour = self.context.world.labour;
+        let request = self.envelope().wrap(snapshot_parts(header, *frozen, labour));
         let mut client = self.client(Traffic::Bulk)?;
+        let _flight = SnapshotFlight::new(&self.context.flights, self.target);
         let send = client.install_snapshot(request);
         let cancelled = std::pin::pin!(cancel);
         let reply = tokio::select! {
@@ -274,23 +302,35 @@ impl RaftNetworkV2<TypeConfig> for Link {
 fn snapshot_parts(
     header: pb::SnapshotHeader,
     frozen: engine::Frozen,
+    labour: Labour,
 ) -> impl Stream<Item = pb::SnapshotPart> + Send + 'static {
-    use pb::snapshot_part::Part;
+    if labour == Labour::Inline {
+        let parts: Vec<_> = encode_parts(header, frozen).collect();
+        return Either::Left(stream::iter(parts));
+    }
     let (parts, outbound) = mpsc::channel(SNAPSHOT_CHUNKS_MAX);
     tokio::task::spawn_blocking(move || {
-        let header = std::iter::once(Part::Header(header));
-        let chunks = frozen.encode().map_while(|chunk| {
-            let packed = pack(&chunk);
-            let packed = packed.inspect_err(|error| tracing::error!(%error, "snapshot")).ok()?;
-            Some(Part::Packed(pb::Packed { raw_len: packed.raw_len, bytes: packed.bytes }))
-        });
-        for part in header.chain(chunks) {
-            if parts.blocking_send(pb::SnapshotPart { part: Some(part) }).is_err() {
+        for part in encode_parts(header, frozen) {
+            if parts.blocking_send(part).is_err() {
                 return;
             }
         }
     });
-    ReceiverStream::new(outbound)
+    Either::Right(ReceiverStream::new(outbound))
+}
+
+fn encode_parts(
+    header: pb::SnapshotHeader,
+    frozen: engine::Frozen,
+) -> impl Iterator<Item = pb::SnapshotPart> {
+    use pb::snapshot_part::Part;
+    let chunks = frozen.encode().map_while(|chunk| {
+        let packed = pack(&chunk);
+        let packed = packed.inspect_err(|error| tracing::error!(%error, "snapshot")).ok()?;
+        Some(Part::Packed(pb::Packed { raw_len: packed.raw_len, bytes: packed.bytes }))
+    });
+    let parts = std::iter::once(Part::Header(header)).chain(chunks);
+    parts.map(|part| pb::SnapshotPart { part: Some(part) })
 }
 
 /// A stream on which a follower gets its log.
@@ -319,6 +359,19 @@ impl Replication {
             open.flight.answered(matched.as_ref());
         }
         Some((result, Some(open)))
+    }
+}
+
+/// Ends the stream whose follower lacks what is gone: openraft would go on asking for it, and send
+/// nothing.
+fn end_behind_cut(
+    request: &AppendEntriesRequest<TypeConfig>,
+    purged: Option<u64>,
+    context: &Context,
+) {
+    let prev = request.prev_log_id.map(|prev| prev.index);
+    if let Some(purged) = purged.filter(|_| prev < purged) {
+        context.flights.cut(purged);
     }
 }
 

@@ -15,10 +15,11 @@ use crate::refusals::Refusals;
 use crate::tls::PeerTls;
 use crate::types::{Member, ReplicaId};
 use crate::version::Versions;
+use crate::world::Net;
 
 /// One connection for what is urgent and one for what is long, per address and node.
-#[derive(Debug)]
 pub(crate) struct Peers {
+    net: Arc<dyn Net>,
     tls: Option<Arc<PeerTls>>,
     refusals: Arc<Refusals>,
     channels: Mutex<HashMap<Target, Channel>>,
@@ -50,8 +51,12 @@ pub(crate) enum Traffic {
 pub(crate) struct BadAddress(pub(crate) String);
 
 impl Peers {
-    pub(crate) fn new(tls: Option<Arc<PeerTls>>, refusals: Arc<Refusals>) -> Self {
-        Self { tls, refusals, channels: Mutex::default() }
+    pub(crate) fn new(
+        net: Arc<dyn Net>,
+        tls: Option<Arc<PeerTls>>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { net, tls, refusals, channels: Mutex::default() }
     }
 
     /// The channel to `member`: with TLS, to the node of that name and no other.
@@ -84,7 +89,7 @@ impl Peers {
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let endpoint = endpoint.map_err(|_| BadAddress(address.clone()))?;
         let (tls, refusals) = (self.tls.clone(), Arc::clone(&self.refusals));
-        let dial = Dial { address, name, tls, refusals };
+        let dial = Dial { address, name, tls, refusals, net: Arc::clone(&self.net) };
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -155,6 +160,7 @@ pub(crate) const WINDOW_LEN: u32 = 8 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::World;
 
     #[test]
     fn an_envelope_survives_the_wire() {
@@ -168,8 +174,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_named() {
-        let error =
-            Peers::new(None, Arc::default()).channel("no port here", Traffic::Bulk).unwrap_err();
+        let error = Peers::new(World::real().net, None, Arc::default())
+            .channel("no port here", Traffic::Bulk)
+            .unwrap_err();
         assert!(error.to_string().contains("no port here"));
     }
 }

@@ -12,15 +12,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
+use canary::Canary;
 use engine::{Origin, Outcomes};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Sleep};
+use tokio::time::{Duration, Instant, Sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -118,7 +118,7 @@ impl Proposer {
                         self.find_route().await;
                     }
                     let pause = self.tick_after();
-                    tick.as_mut().reset(tokio::time::Instant::now() + pause);
+                    tick.as_mut().reset(Instant::now() + pause);
                 }
             }
         }
@@ -177,6 +177,11 @@ impl Proposer {
     async fn send_from(&mut self, position: usize) -> bool {
         for batch in self.in_flight.range(position..).filter(|batch| !batch.done) {
             let (generation, seq, body) = (self.generation, batch.seq, batch.body.clone());
+            if Canary::AckBeforeQuorum.is_planted()
+                && let Some(outcomes) = engine::assumed_outcomes(&body)
+            {
+                batch.cell.complete(Ok(Arc::new(outcomes)));
+            }
             match &self.route {
                 Route::None => return false,
                 Route::Local => {
@@ -226,7 +231,7 @@ impl Proposer {
 
     fn break_route(&mut self, tick: std::pin::Pin<&mut Sleep>) {
         self.route = Route::None;
-        tick.reset(tokio::time::Instant::now() + RETRY_AFTER);
+        tick.reset(Instant::now() + RETRY_AFTER);
     }
 
     /// Says whether everything in flight must be sent again.

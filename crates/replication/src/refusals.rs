@@ -1,9 +1,10 @@
 //! Says that a peer was refused, and does not let a peer fill the log.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Why a connection or a call was refused; each kind is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

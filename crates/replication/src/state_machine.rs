@@ -4,18 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use canary::Canary;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 
 use crate::applied::Applied;
-use crate::background;
 use crate::clock::ClusterClock;
 use crate::snapshot_file::{Pace, SnapshotStore};
 use crate::types::{
     Answer, Entry, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, TypeConfig,
     log_index,
 };
+use crate::world::Labour;
 
 /// The one writer of this replica's state.
 pub(crate) struct StateMachine {
@@ -26,6 +27,7 @@ pub(crate) struct StateMachine {
     clock: Arc<ClusterClock>,
     /// Where snapshots are kept; none on a node without a data directory.
     snapshots: Option<Arc<SnapshotStore>>,
+    labour: Labour,
 }
 
 impl StateMachine {
@@ -34,9 +36,10 @@ impl StateMachine {
         applied: Arc<Applied>,
         clock: Arc<ClusterClock>,
         snapshots: Option<Arc<SnapshotStore>>,
+        labour: Labour,
     ) -> Self {
         let membership = StoredMembership::default();
-        Self { engine, last_applied: None, membership, applied, clock, snapshots }
+        Self { engine, last_applied: None, membership, applied, clock, snapshots, labour }
     }
 
     /// Starts from a snapshot, or replaces what is here by a newer one.
@@ -56,9 +59,10 @@ impl StateMachine {
         applied: Arc<Applied>,
         clock: Arc<ClusterClock>,
         snapshots: Option<Arc<SnapshotStore>>,
+        labour: Labour,
     ) -> io::Result<Self> {
         let last_applied = Some(last);
-        let state = Self { engine, last_applied, membership, applied, clock, snapshots };
+        let state = Self { engine, last_applied, membership, applied, clock, snapshots, labour };
         if let Some(store) = &state.snapshots {
             store.save(&state.meta(), state.engine.freeze(), Pace::Full)?;
         }
@@ -92,7 +96,11 @@ impl StateMachine {
                 Answer::Nothing
             }
             EntryPayload::Normal(proposal) => {
-                let applied = self.engine.apply(index, proposal.stamped_at, &proposal.body);
+                let mut stamped_at = proposal.stamped_at;
+                if Canary::TtlByLocalClock.is_planted() {
+                    stamped_at = self.clock.now();
+                }
+                let applied = self.engine.apply(index, stamped_at, &proposal.body);
                 let applied = applied.map_err(|error| {
                     let index = index.0;
                     io::Error::other(format!(
@@ -144,7 +152,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        Builder { view: Some(self.snapshot()), store: self.snapshots.clone() }
+        let (view, store) = (Some(self.snapshot()), self.snapshots.clone());
+        Builder { view, store, labour: self.labour }
     }
 
     async fn install_snapshot(
@@ -154,7 +163,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> Result<(), io::Error> {
         self.install(meta, restore(snapshot)?);
         if let Some(store) = &self.snapshots {
-            save(Arc::clone(store), self.snapshot(), Pace::Full).await?;
+            save(Arc::clone(store), self.snapshot(), Pace::Full, self.labour).await?;
         }
         Ok(())
     }
@@ -170,6 +179,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub(crate) struct Builder {
     view: Option<Snapshot>,
     store: Option<Arc<SnapshotStore>>,
+    labour: Labour,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -182,7 +192,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             None => Ok(view),
             Some(store) => {
                 let meta = view.meta.clone();
-                save(store, view, Pace::Beside).await?;
+                save(store, view, Pace::Beside, self.labour).await?;
                 Ok(Snapshot { meta, snapshot: SnapshotData::Saved })
             }
         }
@@ -194,7 +204,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 ///
 /// The view is dropped on that thread too: it may be the last that holds all the items that have
 /// been written over meanwhile, and to free them takes longer than a client should wait.
-async fn save(store: Arc<SnapshotStore>, view: Snapshot, pace: Pace) -> Result<(), io::Error> {
+async fn save(
+    store: Arc<SnapshotStore>,
+    view: Snapshot,
+    pace: Pace,
+    labour: Labour,
+) -> Result<(), io::Error> {
     let SnapshotData::Frozen(mut frozen) = view.snapshot else { return Ok(()) };
     loop {
         let (store, meta) = (Arc::clone(&store), view.meta.clone());
@@ -202,7 +217,7 @@ async fn save(store: Arc<SnapshotStore>, view: Snapshot, pace: Pace) -> Result<(
             Ok(_) => None,
             Err(error) => Some((error, frozen)),
         };
-        match background::run("snapshot", work).await? {
+        match labour.run("snapshot", work).await? {
             None => return Ok(()),
             Some((error, kept)) if is_full(&error) => {
                 frozen = kept;
@@ -253,8 +268,9 @@ mod tests {
     impl StoreBuilder<TypeConfig, MemoryLog, StateMachine> for Fresh {
         async fn build(&self) -> Result<((), MemoryLog, StateMachine), StorageError<TypeConfig>> {
             let engine = engine::StateMachine::new();
-            let (applied, clock) = (Arc::default(), Arc::new(ClusterClock::new()));
-            let state_machine = StateMachine::new(engine, applied, clock, None);
+            let (applied, clock) =
+                (Arc::default(), Arc::new(ClusterClock::new(crate::world::system_wall())));
+            let state_machine = StateMachine::new(engine, applied, clock, None, Labour::Threads);
             Ok(((), MemoryLog::default(), state_machine))
         }
     }

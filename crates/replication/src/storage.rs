@@ -12,6 +12,7 @@ use crate::error::{Fatal, StartError};
 use crate::log::{DiskLog, MemoryLog};
 use crate::snapshot_file::{Found, SnapshotStore};
 use crate::types::{ReplicaId, SHARD};
+use crate::world::{Labour, World};
 
 /// One replica's log, vote and snapshots.
 pub(crate) enum Storage {
@@ -40,12 +41,13 @@ impl Storage {
     /// [`StartError`]: anything but a torn tail stops the node, by file and offset.
     pub(crate) fn open(
         config: Option<&DataDir>,
+        world: &World,
         name: &str,
         fresh: ReplicaId,
         renew: bool,
     ) -> Result<(Self, Option<Found>), StartError> {
         let Some(config) = config else { return Ok((Self::Memory(MemoryLog::default()), None)) };
-        let mut dir = OpenDir::open(config, name, fresh, renew)?;
+        let mut dir = OpenDir::open(config, &world.files, name, fresh, renew)?;
         let path = dir.replica_path();
         let broken = |error: std::io::Error| StartError::Recovery {
             path: path.clone(),
@@ -53,14 +55,14 @@ impl Storage {
         };
         let (snapshots, found) = SnapshotStore::open(Arc::clone(&dir.disk)).map_err(broken)?;
         let log = match dir.recovered.take() {
-            None => DiskLog::blank(dir.wal.clone()),
+            None => DiskLog::blank(dir.wal.clone(), world.labour),
             Some(mut recovered) => {
                 if let Some(dropped) = &recovered.dropped {
                     let wal::DroppedTail { file, offset, bytes } = dropped;
                     tracing::warn!(file, offset, bytes, "torn tail of the log dropped");
                 }
                 let shard = recovered.shards.remove(&SHARD).unwrap_or_default();
-                DiskLog::recovered(dir.wal.clone(), shard).map_err(broken)?
+                DiskLog::recovered(dir.wal.clone(), shard, world.labour).map_err(broken)?
             }
         };
         let covered = snapshots.latest().index;
@@ -131,8 +133,8 @@ impl Storage {
     }
 
     /// Makes everything durable and lets go of the files, after raft has stopped.
-    pub(crate) async fn close(self: Arc<Self>) {
-        let closed = tokio::task::spawn_blocking(move || {
+    pub(crate) async fn close(self: Arc<Self>, labour: Labour) {
+        let closed = labour.run_blocking(move || {
             let Some(disk) = self.disk() else { return };
             if let Err(error) = disk.log.close() {
                 tracing::error!(%error, "the log was not closed in order");

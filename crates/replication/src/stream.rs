@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::tls::node_name;
+use crate::world::Wire;
 
 /// What both ends of a connection read and write.
 pub(crate) struct PeerStream {
@@ -20,8 +20,8 @@ pub(crate) struct PeerStream {
 }
 
 enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Wire),
+    Tls(Box<TlsStream<Wire>>),
 }
 
 /// Who is at the other end.
@@ -44,12 +44,12 @@ impl Caller {
 }
 
 impl PeerStream {
-    pub(crate) fn plain(stream: TcpStream, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn plain(stream: Wire, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self { io: Io::Plain(stream), _permit: permit }
     }
 
     pub(crate) fn tls(
-        stream: impl Into<TlsStream<TcpStream>>,
+        stream: impl Into<TlsStream<Wire>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self { io: Io::Tls(Box::new(stream.into())), _permit: permit }

@@ -84,7 +84,8 @@ pub(crate) async fn save(
     // From the index that `frozen` ends with, as openraft counts: one entry too many is skipped.
     let from = frozen.applied().0.saturating_sub(1);
     let tail = log.try_get_log_entries(from..).await.map_err(|error| failed(&error))?;
-    let written = tokio::task::spawn_blocking(move || beginning::write(file, frozen, &tail)).await;
+    let written =
+        context.world.labour.run_blocking(move || beginning::write(file, frozen, &tail)).await;
     written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     // Whoever came back meanwhile has what this node has, and more.
     survivor(raft, context).await.map(|_| ())

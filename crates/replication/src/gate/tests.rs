@@ -20,6 +20,7 @@ use crate::pb;
 use crate::stream::PeerStream;
 use crate::tls::PeerTls;
 use crate::tls::testing::{TestCa, client_with};
+use crate::world::{Listener, Wire, World};
 
 /// Every method of the contract, and whether its caller streams.
 fn methods() -> Vec<(String, bool)> {
@@ -52,7 +53,7 @@ impl Under {
         let address = peer_listener.local_addr().unwrap();
         let node = start(NodeConfig {
             name: "n1".to_owned(),
-            peer_listener,
+            peer_listener: Listener::Tcp(peer_listener),
             peer_tls: peer_tls.map(Arc::new),
             advertise: Addresses {
                 client: "127.0.0.1:1".to_owned(),
@@ -69,6 +70,8 @@ impl Under {
             version: "test".to_owned(),
             begin_from: None,
             data_dir: None,
+            log_limits: crate::LogLimits::default(),
+            world: World::real(),
         })
         .unwrap();
         node.serving().await.unwrap();
@@ -101,6 +104,7 @@ impl Under {
             name: name.map(str::to_owned),
             tls: tls.map(Arc::new),
             refusals: Arc::default(),
+            net: World::real().net,
         };
         self.endpoint().connect_with_connector_lazy(dial)
     }
@@ -130,7 +134,7 @@ impl Service<http::Uri> for Presenting {
     fn call(&mut self, _address: http::Uri) -> Self::Future {
         let Self(address, config) = self.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
+            let stream = Wire::Tcp(TcpStream::connect(address).await?);
             let name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
             let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await?;
             Ok(TokioIo::new(PeerStream::tls(stream, None)))

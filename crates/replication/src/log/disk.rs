@@ -10,6 +10,7 @@ use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use canary::Canary;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
 use parking_lot::Mutex;
@@ -21,8 +22,9 @@ use super::record::{
     encode_entry, encode_leader, encode_log_id, encode_vote,
 };
 use super::tail::Tail;
-use super::{APPEND_BYTES_MAX, indices};
+use super::{APPEND_BYTES_MAX, from_start, indices};
 use crate::types::{Entry, LogId, SHARD, TypeConfig, Vote, entry_len, log_index};
+use crate::world::Labour;
 
 /// A cheap handle; clones see the same log.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub(crate) struct DiskLog {
 
 struct Shared {
     wal: Wal,
+    labour: Labour,
     log: Mutex<Log>,
     /// Bytes appended since the node started.
     appended: AtomicU64,
@@ -56,8 +59,8 @@ struct Log {
 
 impl DiskLog {
     /// A log that has never held anything.
-    pub(crate) fn blank(wal: Wal) -> Self {
-        Self::new(wal, Log::default())
+    pub(crate) fn blank(wal: Wal, labour: Labour) -> Self {
+        Self::new(wal, Log::default(), labour)
     }
 
     /// The log as it was found.
@@ -65,7 +68,11 @@ impl DiskLog {
     /// # Errors
     ///
     /// A record that cannot be read, by index and reason.
-    pub(crate) fn recovered(wal: Wal, mut found: RecoveredShard) -> io::Result<Self> {
+    pub(crate) fn recovered(
+        wal: Wal,
+        mut found: RecoveredShard,
+        labour: Labour,
+    ) -> io::Result<Self> {
         let mut log = Log {
             vote: found.slots.remove(&SLOT_VOTE).map(decode_vote).transpose()?,
             committed: found.slots.remove(&SLOT_COMMITTED).map(decode_log_id).transpose()?,
@@ -84,12 +91,13 @@ impl DiskLog {
             let why = "the log has entries but no vote: it may have been given and forgotten";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        Ok(Self::new(wal, log))
+        Ok(Self::new(wal, log, labour))
     }
 
-    fn new(wal: Wal, log: Log) -> Self {
+    fn new(wal: Wal, log: Log, labour: Labour) -> Self {
         let shared = Shared {
             wal,
+            labour,
             log: Mutex::new(log),
             appended: AtomicU64::new(0),
             grown: Notify::new(),
@@ -101,6 +109,11 @@ impl DiskLog {
     /// Whether this replica may have voted or acknowledged before it was started.
     pub(crate) fn has_past(&self) -> bool {
         self.shared.log.lock().vote.is_some()
+    }
+
+    /// The last entry that is gone, as openraft counts.
+    pub(crate) fn purged_index(&self) -> Option<u64> {
+        self.shared.log.lock().purged.map(|purged| purged.index)
     }
 
     /// The last entry that is gone, as the engine counts: a snapshot must have it.
@@ -161,7 +174,7 @@ impl DiskLog {
             let bytes_left = bytes_max.saturating_sub(bytes);
             let end = on_disk.end;
             let read = move || read_disk(&wal, on_disk, bytes_left);
-            let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+            let read = self.shared.labour.run_blocking(read).await??;
             // What was purged is skipped.
             start = read.last().map_or(end, |last| last.log_id.index + 1);
             bytes += read.iter().map(entry_len).sum::<usize>();
@@ -195,7 +208,7 @@ impl RaftLogReader<TypeConfig> for DiskLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        self.read(start..end, APPEND_BYTES_MAX).await
+        Ok(from_start(self.read(start..end, APPEND_BYTES_MAX).await?, start))
     }
 }
 
@@ -213,7 +226,10 @@ impl RaftLogStorage<TypeConfig> for DiskLog {
 
     /// Returns when the vote is durable: only then may it be given.
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.shared.log.lock().vote = Some(*vote);
+        let first = self.shared.log.lock().vote.replace(*vote).is_none();
+        if Canary::VoteNotPersisted.is_planted() && !first {
+            return Ok(());
+        }
         let (sender, saved) = oneshot::channel();
         let fill = |records: &mut wal::Appender<'_>| records.slot(SLOT_VOTE, &encode_vote(vote));
         self.shared.wal.append(SHARD, fill, move |result| drop(sender.send(result)));
@@ -342,12 +358,14 @@ mod tests {
             owner: 1,
             segment_len: 1024 * 1024,
             durability: wal::Durability::Os { sync_every: Duration::from_secs(1) },
+            work: wal::Work::Threads,
         };
         if disk.list().unwrap().iter().any(|name| name.starts_with("wal-")) {
             let (wal, mut found) = Wal::open(disk, config).unwrap();
-            DiskLog::recovered(wal, found.shards.remove(&SHARD).unwrap_or_default()).unwrap()
+            let shard = found.shards.remove(&SHARD).unwrap_or_default();
+            DiskLog::recovered(wal, shard, Labour::Threads).unwrap()
         } else {
-            DiskLog::blank(Wal::create(disk, config).unwrap())
+            DiskLog::blank(Wal::create(disk, config).unwrap(), Labour::Threads)
         }
     }
 
@@ -377,8 +395,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let log = open(dir.path());
             let engine = engine::StateMachine::new();
-            let (applied, clock) = (Arc::default(), Arc::new(ClusterClock::new()));
-            Ok((dir, log, StateMachine::new(engine, applied, clock, None)))
+            let (applied, clock) =
+                (Arc::default(), Arc::new(ClusterClock::new(crate::world::system_wall())));
+            Ok((dir, log, StateMachine::new(engine, applied, clock, None, Labour::Threads)))
         }
     }
 
