@@ -241,11 +241,12 @@ impl Proposer {
             Verdict::Forgotten => Err(ClientError::OutcomeUnknown),
             Verdict::Gap { next_seq } => {
                 let oldest = self.in_flight.front().map_or(self.next_seq, |batch| batch.seq);
-                if generation == self.generation && next_seq < oldest {
+                let again = generation == self.generation;
+                if again && next_seq < oldest {
                     // The cluster has dropped this origin as gone: nothing can be proven any more.
                     self.abandon();
                 }
-                return generation == self.generation;
+                return again;
             }
             Verdict::Retry => return generation == self.generation,
         };
@@ -269,7 +270,13 @@ impl Proposer {
     }
 
     /// Gives up on everything in flight; a new epoch, so that nothing of the old one is sent late.
+    ///
+    /// Its numbers begin anew, so what is still to be answered must not be heard: it would be taken
+    /// for the answer to the new epoch's batch of that number.
     fn abandon(&mut self) {
+        self.generation += 1;
+        self.local = FuturesUnordered::new();
+        self.route = Route::None;
         for batch in self.in_flight.drain(..) {
             batch.cell.complete(Err(ClientError::OutcomeUnknown));
         }
