@@ -195,7 +195,10 @@ pub(crate) async fn keep_cluster(raft: Raft, context: Arc<Context>) {
             }
             applied_before = context.applied.index();
         }
-        let _ = timeout(DUTY_EVERY, server_metrics.changed()).await;
+        if matches!(timeout(DUTY_EVERY, server_metrics.changed()).await, Ok(Err(_))) {
+            // Raft has stopped; to look again at once would take all of the thread's time.
+            return;
+        }
     }
 }
 

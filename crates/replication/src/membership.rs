@@ -184,7 +184,9 @@ async fn wait_for_move(raft: &Raft, context: &Context, target: ReplicaId) -> Res
         if leader.is_some_and(|leader| leader != context.id) {
             return Ok(());
         }
-        let _ = timeout(MOVE_TIMEOUT, metrics.changed()).await;
+        if matches!(timeout(MOVE_TIMEOUT, metrics.changed()).await, Ok(Err(_))) {
+            return Err(MoveError::NoLeader);
+        }
     }
     Err(MoveError::TimedOut)
 }
