@@ -352,11 +352,20 @@ async fn watch_life(node: Node, formation: Formation, state: watch::Sender<State
         formation::entered(&node.raft, &node.context).await;
         isolation::removed(&node.raft, &node.context).await;
     };
-    let mut removed = std::pin::pin!(removed);
+    let broken = async {
+        tokio::select! {
+            biased;
+            failed = node.storage.failed() => Fatal::Disk(failed),
+            fatal = node.context.fault.raised() => fatal,
+            died = gather::raft_died(&node.raft) => node.storage.reason(died).await,
+        }
+    };
+    let (mut removed, mut broken) = (std::pin::pin!(removed), std::pin::pin!(broken));
     let begun = tokio::select! {
-        begun = begun => begun,
+        biased;
+        fatal = &mut broken => Err(fatal),
         () = &mut removed => Err(Fatal::Removed),
-        fatal = node.context.fault.raised() => Err(fatal),
+        begun = begun => begun,
     };
     match begun {
         Ok(()) => {
@@ -370,9 +379,8 @@ async fn watch_life(node: Node, formation: Formation, state: watch::Sender<State
         }
     }
     let fatal = tokio::select! {
-        failed = node.storage.failed() => Fatal::Disk(failed),
-        fatal = node.context.fault.raised() => fatal,
-        died = gather::raft_died(&node.raft) => node.storage.reason(died).await,
+        biased;
+        fatal = broken => fatal,
         () = removed => {
             node.context.serving.store(false, Ordering::Release);
             node.raft.runtime_config().elect(false);
