@@ -310,6 +310,9 @@ fn raft_config(config: &NodeConfig) -> Result<Arc<Config>, StartError> {
         enable_pre_vote: Some(true),
         // A restarted leader without its log must not lead by its old vote.
         enable_leader_restore: Some(false),
+        // A follower whose disk has lost a tail that it had acknowledged gets it again. Else the
+        // leader would die of it, and each one after it. Simulation, seed 167.
+        allow_log_reversion: Some(true),
         // A healed follower is sought at once (the default waits 200 ms), a dead one ever slower.
         backoff: "10ms 20ms 40ms ...200ms".to_owned(),
         snapshot_policy: SnapshotPolicy::Never,
