@@ -1,0 +1,350 @@
+//! What one key may hold, and what an operation with its reply makes of it.
+//!
+//! A request and its reply become one `Action`: what must have been there, and what is there
+//! after. An unknown outcome becomes the action it would have had, with a window open at the end.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Input, Operation, Output, Ttl};
+use crate::values::{ABSENT, UNREAD, ValueId, Values};
+
+/// A token's number within its key; 0 where the token is not known.
+pub(crate) type TokenId = u32;
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct State {
+    pub(crate) value: ValueId,
+    /// Known once a reply showed it, until the next change of the value.
+    token: TokenId,
+    /// The item may be gone for operations that return at or after this.
+    lo: u64,
+    /// The item may be there for operations called before this.
+    hi: u64,
+}
+
+impl State {
+    pub(crate) const ABSENT: Self = Self { value: ABSENT, token: 0, lo: 0, hi: 0 };
+
+    pub(crate) fn with_value(self, value: ValueId) -> Self {
+        Self { value, ..self }
+    }
+
+    pub(crate) fn is_token(&self, token: TokenId) -> bool {
+        self.token == token
+    }
+
+    /// The item is there for `op`.
+    fn alive(&self, op: &Op) -> bool {
+        self.value != ABSENT && op.call < self.hi
+    }
+
+    /// The item is not there for `op`.
+    fn gone(&self, op: &Op) -> bool {
+        self.value == ABSENT || self.lo <= op.ret
+    }
+}
+
+/// An operation of one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op {
+    /// Its place in the history.
+    pub(crate) index: u32,
+    pub(crate) call: u64,
+    /// `UNKNOWN_RETURN` for an unknown outcome.
+    pub(crate) ret: u64,
+    pub(crate) unknown: bool,
+    pub(crate) action: Action,
+}
+
+/// Later than every return, earlier than never.
+const UNKNOWN_RETURN: u64 = u64::MAX - 1;
+/// The expiry of an item that has none.
+const NEVER: u64 = u64::MAX;
+
+/// What must be there, and what is there after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// The value is there and stays.
+    Read { value: ValueId, token: TokenId },
+    /// The value is there and gets another expiry.
+    ReadRenew { value: ValueId, token: TokenId, ttl: Ttl },
+    /// Nothing is there, from now on.
+    Gone,
+    /// Something is there and stays.
+    Stays,
+    /// Something with another token is there and stays.
+    Differs { token: TokenId },
+    /// Something that is no number is there and stays.
+    NotANumber,
+    /// The item is stored.
+    Put { value: ValueId, ttl: Ttl, when: When },
+    /// Something is there and grows.
+    Extend { piece: ValueId, front: bool },
+    /// Something is there and is deleted.
+    Remove,
+    /// Something is there and gets another expiry.
+    Renew { ttl: Ttl },
+    /// A number is there and changes, to `number` if that is known.
+    Count { by: u64, up: bool, number: Option<u64> },
+    /// No state allows this reply.
+    Impossible,
+}
+
+/// Whether a request may give an item an expiry.
+fn expires(input: &Input) -> bool {
+    match input {
+        Input::Gat { ttl }
+        | Input::Set { ttl, .. }
+        | Input::Add { ttl, .. }
+        | Input::Replace { ttl, .. }
+        | Input::Cas { ttl, .. }
+        | Input::Touch { ttl } => matches!(ttl, Ttl::Millis(_)),
+        Input::Get
+        | Input::Gets
+        | Input::Append { .. }
+        | Input::Prepend { .. }
+        | Input::Delete
+        | Input::Incr { .. }
+        | Input::Decr { .. } => false,
+    }
+}
+
+/// What a store depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Always,
+    Gone,
+    Alive,
+    /// An item with this token is there.
+    Token(TokenId),
+}
+
+impl Action {
+    /// The token that the reply proves to be the item's.
+    pub(crate) fn shows(&self) -> TokenId {
+        match *self {
+            Self::Read { token, .. }
+            | Self::ReadRenew { token, .. }
+            | Self::Put { when: When::Token(token), .. } => token,
+            Self::Put { when: When::Always | When::Gone | When::Alive, .. }
+            | Self::Gone
+            | Self::Stays
+            | Self::Differs { .. }
+            | Self::NotANumber
+            | Self::Extend { .. }
+            | Self::Remove
+            | Self::Renew { .. }
+            | Self::Count { .. }
+            | Self::Impossible => 0,
+        }
+    }
+
+    /// When the state it leaves expires, where it decides on that.
+    pub(crate) fn ttl(&self) -> Option<Ttl> {
+        match *self {
+            Self::ReadRenew { ttl, .. } | Self::Put { ttl, .. } | Self::Renew { ttl } => Some(ttl),
+            Self::Read { .. }
+            | Self::Gone
+            | Self::Stays
+            | Self::Differs { .. }
+            | Self::NotANumber
+            | Self::Extend { .. }
+            | Self::Remove
+            | Self::Count { .. }
+            | Self::Impossible => None,
+        }
+    }
+}
+
+/// The rules for one key.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) values: Values,
+    /// Some item of the key may expire.
+    pub(crate) expires: bool,
+    tokens: BTreeMap<u64, TokenId>,
+    slack: u64,
+}
+
+impl Model {
+    pub(crate) fn new(clock_slack_us: u64) -> Self {
+        Self { slack: clock_slack_us, ..Self::default() }
+    }
+
+    /// The operation in the model's terms; `None` if it tells nothing.
+    pub(crate) fn op(&mut self, index: u32, operation: &Operation) -> Option<Op> {
+        let call = operation.call_us;
+        self.expires |= expires(&operation.input);
+        if operation.is_unknown() {
+            let action = self.effect(&operation.input)?;
+            return Some(Op { index, call, ret: UNKNOWN_RETURN, unknown: true, action });
+        }
+        let ret = operation.return_us.unwrap_or(UNKNOWN_RETURN);
+        let action = self.action(&operation.input, &operation.output);
+        Some(Op { index, call, ret, unknown: false, action })
+    }
+
+    fn token(&mut self, token: Option<u64>) -> TokenId {
+        let Some(token) = token else { return 0 };
+        let next = TokenId::try_from(self.tokens.len() + 1).unwrap_or(TokenId::MAX);
+        *self.tokens.entry(token).or_insert(next)
+    }
+
+    fn put(&mut self, value: &str, ttl: Ttl, when: When) -> Action {
+        Action::Put { value: self.values.id(value), ttl, when }
+    }
+
+    /// What a request did if it took effect, as far as that can be seen.
+    fn effect(&mut self, input: &Input) -> Option<Action> {
+        Some(match input {
+            Input::Get | Input::Gets => return None,
+            Input::Gat { ttl } => Action::Renew { ttl: *ttl },
+            Input::Set { .. }
+            | Input::Add { .. }
+            | Input::Replace { .. }
+            | Input::Append { .. }
+            | Input::Prepend { .. }
+            | Input::Cas { .. } => self.action(input, &Output::Stored),
+            Input::Delete => Action::Remove,
+            Input::Touch { ttl } => Action::Renew { ttl: *ttl },
+            Input::Incr { by } => Action::Count { by: *by, up: true, number: None },
+            Input::Decr { by } => Action::Count { by: *by, up: false, number: None },
+        })
+    }
+
+    fn action(&mut self, input: &Input, output: &Output) -> Action {
+        use {Input as I, Output as O};
+        match (input, output) {
+            (I::Get | I::Gets, O::Value { value, cas }) => {
+                Action::Read { value: self.values.id(value), token: self.token(*cas) }
+            }
+            (I::Gat { ttl }, O::Value { value, cas }) => {
+                let (value, token) = (self.values.id(value), self.token(*cas));
+                Action::ReadRenew { value, token, ttl: *ttl }
+            }
+            (I::Get | I::Gets | I::Gat { .. }, O::Miss)
+            | (I::Replace { .. } | I::Append { .. } | I::Prepend { .. }, O::NotStored)
+            | (
+                I::Cas { .. } | I::Delete | I::Touch { .. } | I::Incr { .. } | I::Decr { .. },
+                O::NotFound,
+            ) => Action::Gone,
+            (I::Add { .. }, O::NotStored) => Action::Stays,
+            (I::Set { value, ttl }, O::Stored) => self.put(value, *ttl, When::Always),
+            (I::Add { value, ttl }, O::Stored) => self.put(value, *ttl, When::Gone),
+            (I::Replace { value, ttl }, O::Stored) => self.put(value, *ttl, When::Alive),
+            (I::Append { value }, O::Stored) => {
+                Action::Extend { piece: self.values.id(value), front: false }
+            }
+            (I::Prepend { value }, O::Stored) => {
+                Action::Extend { piece: self.values.id(value), front: true }
+            }
+            (I::Cas { value, ttl, token }, O::Stored) => {
+                let token = self.token(Some(*token));
+                self.put(value, *ttl, When::Token(token))
+            }
+            (I::Cas { token, .. }, O::Exists) => {
+                Action::Differs { token: self.token(Some(*token)) }
+            }
+            (I::Delete, O::Deleted) => Action::Remove,
+            (I::Touch { ttl }, O::Touched) => Action::Renew { ttl: *ttl },
+            (I::Incr { by }, O::Number(number)) => {
+                Action::Count { by: *by, up: true, number: Some(*number) }
+            }
+            (I::Decr { by }, O::Number(number)) => {
+                Action::Count { by: *by, up: false, number: Some(*number) }
+            }
+            (I::Incr { .. } | I::Decr { .. }, O::NotANumber) => Action::NotANumber,
+            _ => Action::Impossible,
+        }
+    }
+
+    /// The state after `op`, if the state before allows it.
+    ///
+    /// `shown` says whether a token was the item's at some earlier time, so that a new version
+    /// cannot have it.
+    pub(crate) fn step(
+        &mut self,
+        state: State,
+        op: &Op,
+        shown: impl Fn(TokenId) -> bool,
+    ) -> Option<State> {
+        // A token proves to be the item's: as known, or new.
+        let owns = |token| token == 0 || state.is_token(token) || state.token == 0 && !shown(token);
+        let alive = state.alive(op);
+        match op.action {
+            Action::Read { value, token } => {
+                let token_after = if token == 0 { state.token } else { token };
+                (alive && state.value == value && owns(token))
+                    .then_some(State { token: token_after, ..state })
+            }
+            Action::ReadRenew { value, token, ttl } => {
+                let token_after = if token == 0 { state.token } else { token };
+                (alive && state.value == value && owns(token))
+                    .then(|| self.expiring(State { token: token_after, ..state }, op, ttl))
+            }
+            Action::Gone => state.gone(op).then_some(State::ABSENT),
+            Action::Stays => alive.then_some(state),
+            Action::Differs { token } => (alive && !state.is_token(token)).then_some(state),
+            Action::NotANumber => {
+                (alive && self.values.number(state.value).is_none()).then_some(state)
+            }
+            Action::Put { value, ttl, when } => {
+                let legal = match when {
+                    When::Always => true,
+                    When::Gone => state.gone(op),
+                    When::Alive => alive,
+                    When::Token(token) => alive && owns(token),
+                };
+                legal.then(|| self.expiring(State { value, token: 0, ..state }, op, ttl))
+            }
+            Action::Extend { piece, front } => alive.then(|| {
+                let value = self.values.joined(state.value, piece, front);
+                State { value, token: 0, ..state }
+            }),
+            Action::Remove => alive.then_some(State::ABSENT),
+            Action::Renew { ttl } => alive.then(|| self.expiring(state, op, ttl)),
+            Action::Count { by, up, number } => {
+                let old = if alive { self.values.number(state.value)? } else { return None };
+                let new = if up { old.wrapping_add(by) } else { old.saturating_sub(by) };
+                number.is_none_or(|number| number == new).then(|| State {
+                    value: self.values.counted(state.value, new),
+                    token: 0,
+                    ..state
+                })
+            }
+            Action::Impossible => None,
+        }
+    }
+
+    /// The item with the expiry that `ttl` gives it between the call and the return of `op`.
+    fn expiring(&self, item: State, op: &Op, ttl: Ttl) -> State {
+        match ttl {
+            Ttl::Never => State { lo: NEVER, hi: NEVER, ..item },
+            Ttl::Past => State::ABSENT,
+            Ttl::Millis(ms) => {
+                let ttl = ms.saturating_mul(1000);
+                let lo = op.call.saturating_add(ttl).saturating_sub(self.slack);
+                let hi = op.ret.saturating_add(ttl).saturating_add(self.slack);
+                // An item that expires has a deadline before the end of time.
+                State { lo: lo.min(UNKNOWN_RETURN), hi, ..item }
+            }
+        }
+    }
+
+    /// What the key holds, in words.
+    pub(crate) fn describe(&self, state: State) -> String {
+        let value = match state.value {
+            ABSENT => return "nothing".to_owned(),
+            UNREAD => "a value that is never read".to_owned(),
+            id => format!("{:?}", self.values.text(id).unwrap_or_default()),
+        };
+        let shown = self.tokens.iter().find(|(_, id)| state.is_token(**id));
+        let token = shown.map_or("a token not seen yet".to_owned(), |(t, _)| format!("token {t}"));
+        let ms = |us: u64| if us < UNKNOWN_RETURN { (us / 1000).to_string() } else { "..".into() };
+        match state.lo {
+            NEVER => format!("{value} with {token}, for ever"),
+            lo => format!("{value} with {token}, till {} to {} ms", ms(lo), ms(state.hi)),
+        }
+    }
+}
