@@ -43,6 +43,7 @@ mod durability;
 mod history;
 mod jsonl;
 mod model;
+pub mod porcupine;
 mod search;
 pub mod testing;
 mod values;

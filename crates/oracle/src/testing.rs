@@ -2,12 +2,14 @@
 //!
 //! Equal seeds and equal shapes give equal histories, on every machine.
 
+mod disturb;
 mod episodes;
 mod rng;
 mod store;
 
 use std::collections::BTreeMap;
 
+pub use disturb::disturb;
 pub use episodes::{Episode, plant};
 pub use rng::Rng;
 pub use store::Bug;
