@@ -5,6 +5,14 @@ package main
 func effects(it item, req *request, slackUs int64) []item {
 	in := req.input
 	there, gone := it.canBeThere(req), it.canBeGone(req)
+	removes := in.name == "delete"
+	if in.fields.TTL.past {
+		removes = in.name != "add" && in.name != "cas"
+	}
+	if removes {
+		// If it came after the expiry the item is gone as well.
+		return []item{it.absent()}
+	}
 	switch in.name {
 	case "set":
 		return []item{it.version(in.fields.Value).expiring(in.fields.TTL, req, slackUs)}
@@ -31,10 +39,6 @@ func effects(it item, req *request, slackUs int64) []item {
 	case "prepend":
 		if there {
 			return []item{it.version(in.fields.Value + it.value)}
-		}
-	case "delete":
-		if there {
-			return []item{it.absent()}
 		}
 	case "touch", "gat":
 		if there {

@@ -26,10 +26,6 @@ pub(crate) struct State {
 impl State {
     pub(crate) const ABSENT: Self = Self { value: ABSENT, token: 0, lo: 0, hi: 0 };
 
-    pub(crate) fn with_value(self, value: ValueId) -> Self {
-        Self { value, ..self }
-    }
-
     pub(crate) fn is_token(&self, token: TokenId) -> bool {
         self.token == token
     }
@@ -164,7 +160,22 @@ pub(crate) struct Model {
     /// Some item of the key may expire.
     pub(crate) expires: bool,
     tokens: BTreeMap<u64, TokenId>,
+    /// By token, what is still to come of it.
+    uses: Vec<Uses>,
+    /// Some cas names a token that no reply before it had shown.
+    guesses: bool,
     slack: u64,
+}
+
+/// The last events that have to do with a token.
+#[derive(Clone, Copy, Default)]
+struct Uses {
+    /// Of those that say the item has another one.
+    differs: u32,
+    /// Of those that say the item has this one, or may.
+    owns: u32,
+    /// The first return of a reply that showed it, in microseconds, plus one.
+    shown: u64,
 }
 
 impl Model {
@@ -185,6 +196,61 @@ impl Model {
         Some(Op { index, call, ret, unknown: false, action })
     }
 
+    /// Takes in all operations, each with the number of its return among the events.
+    pub(crate) fn note_tokens(&mut self, ops: &[(Op, u32)]) {
+        self.uses = vec![Uses::default(); self.tokens.len() + 1];
+        for (op, event) in ops {
+            let token = match op.action {
+                Action::Differs { token } => token,
+                _ => op.action.shows(),
+            };
+            let Some(uses) = self.uses.get_mut(token as usize) else { continue };
+            match op.action {
+                Action::Differs { .. } => uses.differs = uses.differs.max(*event),
+                Action::Put { .. } => uses.owns = uses.owns.max(*event),
+                _ if uses.shown == 0 => uses.shown = op.ret + 1,
+                _ => uses.shown = uses.shown.min(op.ret + 1),
+            }
+        }
+        self.guesses = ops.iter().any(|(op, _)| match op.action {
+            Action::Put { when: When::Token(token), .. } => {
+                self.uses(token).shown == 0 || op.call < self.uses(token).shown
+            }
+            _ => false,
+        });
+    }
+
+    pub(crate) fn guesses(&self) -> bool {
+        self.guesses
+    }
+
+    fn uses(&self, token: TokenId) -> Uses {
+        self.uses.get(token as usize).copied().unwrap_or_default()
+    }
+
+    /// The state, less what makes no difference from `event` on.
+    pub(crate) fn settled(&mut self, state: State, event: u32) -> State {
+        let value = self.values.settled(state.value, event);
+        let uses = self.uses(state.token);
+        let idle = uses.differs.max(uses.owns) < event;
+        let token = if value == UNREAD && idle && !self.guesses { 0 } else { state.token };
+        State { value, token, ..state }
+    }
+
+    /// Whether all that can follow `b` from `event` on can follow `a` as well, if all operations
+    /// still to take effect return at `now` or later.
+    pub(crate) fn covers(&self, a: &State, b: &State, event: u32, now: u64) -> bool {
+        if b.value == ABSENT {
+            return a.value == ABSENT || a.lo <= now;
+        }
+        let item = (a.value, a.token) == (b.value, b.token)
+            // Nobody reads b, and a counts as little.
+            || (b.value, b.token) == (UNREAD, 0)
+                && self.values.never_counts(a.value)
+                && (a.token == 0 || self.uses(a.token).differs < event && !self.guesses);
+        item && a.value != ABSENT && a.lo <= b.lo && b.hi <= a.hi
+    }
+
     fn token(&mut self, token: Option<u64>) -> TokenId {
         let Some(token) = token else { return 0 };
         let next = TokenId::try_from(self.tokens.len() + 1).unwrap_or(TokenId::MAX);
@@ -198,7 +264,11 @@ impl Model {
     /// What a request did if it took effect, as far as that can be seen.
     fn effect(&mut self, input: &Input) -> Option<Action> {
         Some(match input {
-            Input::Get | Input::Gets => return None,
+            // An item that is gone at once takes its place where nothing is.
+            Input::Get | Input::Gets | Input::Add { ttl: Ttl::Past, .. } => return None,
+            Input::Set { ttl: Ttl::Past, .. }
+            | Input::Replace { ttl: Ttl::Past, .. }
+            | Input::Gat { ttl: Ttl::Past } => Action::Remove,
             Input::Gat { ttl } => Action::Renew { ttl: *ttl },
             Input::Set { .. }
             | Input::Add { .. }
@@ -206,7 +276,7 @@ impl Model {
             | Input::Append { .. }
             | Input::Prepend { .. }
             | Input::Cas { .. } => self.action(input, &Output::Stored),
-            Input::Delete => Action::Remove,
+            Input::Delete | Input::Touch { ttl: Ttl::Past } => Action::Remove,
             Input::Touch { ttl } => Action::Renew { ttl: *ttl },
             Input::Incr { by } => Action::Count { by: *by, up: true, number: None },
             Input::Decr { by } => Action::Count { by: *by, up: false, number: None },
@@ -302,7 +372,10 @@ impl Model {
                 let value = self.values.joined(state.value, piece, front);
                 State { value, token: 0, ..state }
             }),
-            Action::Remove => alive.then_some(State::ABSENT),
+            // If one of unknown outcome comes after the expiry, the item is gone as well.
+            Action::Remove => {
+                (alive || op.unknown && state.value != ABSENT).then_some(State::ABSENT)
+            }
             Action::Renew { ttl } => alive.then(|| self.expiring(state, op, ttl)),
             Action::Count { by, up, number } => {
                 let old = if alive { self.values.number(state.value)? } else { return None };

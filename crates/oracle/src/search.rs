@@ -137,7 +137,13 @@ impl Search {
             }
         }
         let ops = (0..).zip(operations).map(|(index, operation)| model.op(index, operation));
-        let ops = ops.collect();
+        let ops: Vec<_> = ops.collect();
+        let mut returns = vec![u32::MAX; ops.len()];
+        for (number, event) in (1..).zip(events).filter(|(_, event)| event.returns) {
+            returns.iter_mut().skip(event.index).take(1).for_each(|at| *at = number);
+        }
+        let returning = ops.iter().zip(returns).filter_map(|(op, at)| Some(((*op)?, at)));
+        model.note_tokens(&returning.collect::<Vec<_>>());
         let first = Config {
             known: 0,
             unknown: Slots::default(),
@@ -182,11 +188,12 @@ impl Search {
         if let Slot::Known(slot) = slot {
             done.iter_mut().for_each(|config| config.known &= !(1 << slot));
         }
-        closing::reduce(&mut done, &self.pending, &mut self.model, event + 1);
         let everywhere = done.iter().fold(Slots::ALL, |all, config| all.and(&config.unknown));
-        if !everywhere.is_empty() {
-            self.pending.close_unknown(&everywhere);
-            done.iter_mut().for_each(|config| config.unknown = config.unknown.minus(&everywhere));
+        for over in [everywhere, self.pending.hopeless(&done)] {
+            if !over.is_empty() {
+                self.pending.close_unknown(&over);
+                done.iter_mut().for_each(|config| config.unknown = config.unknown.minus(&over));
+            }
         }
         self.configs = done;
         Ok(())

@@ -88,6 +88,11 @@ impl Values {
         self.texts.get(id as usize)?.number
     }
 
+    /// Whether a value is no number, and is made none by what is put behind or before it.
+    pub(crate) fn never_counts(&self, id: ValueId) -> bool {
+        id == UNREAD || self.texts.get(id as usize).is_some_and(|text| text.never_counts)
+    }
+
     /// The value with text behind or before it.
     pub(crate) fn joined(&mut self, id: ValueId, piece: ValueId, front: bool) -> ValueId {
         let (Some(old), Some(piece)) = (self.text(id), self.text(piece)) else { return id };

@@ -6,16 +6,20 @@ use oracle::testing::{Bug, Episode, Rng, Shape, disturb, generate, plant};
 use oracle::{Limits, Operation, Verdict, check};
 
 const SLACK_US: u64 = 2000;
+/// How many are judged unless the environment says otherwise.
 const HISTORIES: u64 = 400;
 
 /// Method: histories of a right store, of stores with each bug, of episodes planted behind them,
 /// and right ones with a reply exchanged or a time moved, are judged by this crate and porcupine.
-/// `SEED=<n>` judges one.
+/// `SEED=<n>` judges one, `HISTORIES=<n>` so many.
 #[test]
 fn agrees_with_porcupine() -> Result<()> {
     let seeds = match std::env::var("SEED") {
         Ok(seed) => vec![seed.parse().context("SEED is a number")?],
-        Err(_) => (0..HISTORIES).collect(),
+        Err(_) => {
+            let count = std::env::var("HISTORIES").map_or(Ok(HISTORIES), |count| count.parse());
+            (0..count.context("HISTORIES is a number")?).collect()
+        }
     };
     let histories: Vec<_> = seeds.iter().map(|seed| history(*seed)).collect();
     let dir = tempfile::tempdir()?;
@@ -41,7 +45,7 @@ fn agrees_with_porcupine() -> Result<()> {
     let [ok, violations, undecided] = counts;
     println!("both: {ok} linearizable, {violations} violations; {undecided} undecided by one");
     if 1 < seeds.len() {
-        assert!(100 <= ok && 100 <= violations && undecided <= 4, "{counts:?}");
+        assert!(100 <= ok && 100 <= violations && undecided <= seeds.len() / 50, "{counts:?}");
     }
     Ok(())
 }

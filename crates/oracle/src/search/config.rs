@@ -1,7 +1,5 @@
 //! One way the past may have gone, as far as the future depends on it.
 
-use std::cmp::Ordering;
-
 use crate::model::State;
 
 /// Operations with known outcomes that one key may have open at the same time.
@@ -34,11 +32,6 @@ impl Slots {
 
     pub(crate) fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// The first slot.
-    pub(crate) fn first(&self) -> Option<usize> {
-        (0..UNKNOWN_MAX).find(|slot| self.has(*slot))
     }
 
     pub(crate) fn and(&self, other: &Self) -> Self {
@@ -97,11 +90,5 @@ impl Config {
 
     pub(crate) fn count(&self) -> u32 {
         self.known.count_ones() + self.unknown.count()
-    }
-
-    /// By what the future depends on, those that used fewer unknown operations first.
-    pub(crate) fn order(&self, other: &Self) -> Ordering {
-        let key = |c: &Self| (c.known, c.state, c.unknown.count(), c.unknown);
-        key(self).cmp(&key(other))
     }
 }

@@ -49,7 +49,10 @@ impl Pending {
         let mut alike = Slots::default();
         // An expiry depends on the call, so that effects with one are never equal; and what is
         // there depends on the call where an item expires.
-        let always = matches!(op.action, Action::Put { when: When::Always | When::Gone, .. });
+        let always = matches!(
+            op.action,
+            Action::Put { when: When::Always | When::Gone, .. } | Action::Remove
+        );
         let expires = matches!(op.action.ttl(), Some(Ttl::Millis(_)));
         if op.unknown && !expires && (always || !model.expires) {
             let equal = slots.iter().flatten().filter(|open| open.effect == effect);
@@ -100,7 +103,7 @@ impl Pending {
         }
     }
 
-    /// Lets unknown operations go that took effect everywhere.
+    /// Lets unknown operations go that took effect everywhere, or will nowhere any more.
     pub(super) fn close_unknown(&mut self, slots: &Slots) {
         for (slot, open) in self.unknown.iter_mut().enumerate() {
             if slots.has(slot) {
@@ -110,6 +113,21 @@ impl Pending {
                 open.alike = open.alike.minus(slots);
             }
         }
+    }
+
+    /// Each cas of unknown outcome whose token was that of a version that is gone.
+    pub(super) fn hopeless(&self, configs: &[Config]) -> Slots {
+        let mut slots = Slots::default();
+        for (slot, open) in self.unknown.iter().enumerate() {
+            if let Some(open) = open
+                && let Action::Put { when: When::Token(token), .. } = open.op.action
+                && self.shown.get(token as usize).is_some_and(|shown| *shown)
+                && !configs.iter().any(|config| config.state.is_token(token))
+            {
+                slots.add(slot);
+            }
+        }
+        slots
     }
 
     /// Whether a token was the item's in a config's past.
