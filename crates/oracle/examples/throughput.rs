@@ -48,7 +48,8 @@ fn main() {
         let operations = histories.iter().map(Vec::len).sum::<usize>();
         let per_second = operations as f64 / (cpu_time() - start).as_secs_f64();
         println!(
-            "{per_second:>10.0} operations per second of processor time, {good} of {history_count} linearizable: {name}"
+            "{per_second:>10.0} operations per processor second, {good} of {history_count} \
+             linearizable: {name}"
         );
     }
 }

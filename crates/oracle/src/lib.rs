@@ -20,7 +20,8 @@
 //!
 //! # The rules for one key
 //!
-//! - An unknown operation may take effect at any time after its call, or never.
+//! - An unknown operation may take effect at any time after its call, or never. If it deletes, it
+//!   finds an item that has expired as well.
 //! - An item stored with a ttl by an operation called at `c` that returned at `r` may be seen by
 //!   operations called before `r + ttl + slack`, and be found missing by those that return at or
 //!   after `c + ttl - slack`. Once found missing it stays missing.
@@ -39,6 +40,7 @@
 //! Herlihy and Wing, "Linearizability: A Correctness Condition for Concurrent Objects"; memcached
 //! `doc/protocol.txt`; <https://github.com/anishathalye/porcupine>.
 
+mod action;
 mod durability;
 mod history;
 mod jsonl;

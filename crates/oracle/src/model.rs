@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::action::{Action, Op, TokenId, When, expires};
 use crate::history::{Input, Operation, Output, Ttl};
 use crate::values::{ABSENT, UNREAD, ValueId, Values};
-
-/// A token's number within its key; 0 where the token is not known.
-pub(crate) type TokenId = u32;
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,117 +39,10 @@ impl State {
     }
 }
 
-/// An operation of one key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Op {
-    /// Its place in the history.
-    pub(crate) index: u32,
-    pub(crate) call: u64,
-    /// `UNKNOWN_RETURN` for an unknown outcome.
-    pub(crate) ret: u64,
-    pub(crate) unknown: bool,
-    pub(crate) action: Action,
-}
-
 /// Later than every return, earlier than never.
 const UNKNOWN_RETURN: u64 = u64::MAX - 1;
 /// The expiry of an item that has none.
 const NEVER: u64 = u64::MAX;
-
-/// What must be there, and what is there after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// The value is there and stays.
-    Read { value: ValueId, token: TokenId },
-    /// The value is there and gets another expiry.
-    ReadRenew { value: ValueId, token: TokenId, ttl: Ttl },
-    /// Nothing is there, from now on.
-    Gone,
-    /// Something is there and stays.
-    Stays,
-    /// Something with another token is there and stays.
-    Differs { token: TokenId },
-    /// Something that is no number is there and stays.
-    NotANumber,
-    /// The item is stored.
-    Put { value: ValueId, ttl: Ttl, when: When },
-    /// Something is there and grows.
-    Extend { piece: ValueId, front: bool },
-    /// Something is there and is deleted.
-    Remove,
-    /// Something is there and gets another expiry.
-    Renew { ttl: Ttl },
-    /// A number is there and changes, to `number` if that is known.
-    Count { by: u64, up: bool, number: Option<u64> },
-    /// No state allows this reply.
-    Impossible,
-}
-
-/// Whether a request may give an item an expiry.
-fn expires(input: &Input) -> bool {
-    match input {
-        Input::Gat { ttl }
-        | Input::Set { ttl, .. }
-        | Input::Add { ttl, .. }
-        | Input::Replace { ttl, .. }
-        | Input::Cas { ttl, .. }
-        | Input::Touch { ttl } => matches!(ttl, Ttl::Millis(_)),
-        Input::Get
-        | Input::Gets
-        | Input::Append { .. }
-        | Input::Prepend { .. }
-        | Input::Delete
-        | Input::Incr { .. }
-        | Input::Decr { .. } => false,
-    }
-}
-
-/// What a store depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
-    Always,
-    Gone,
-    Alive,
-    /// An item with this token is there.
-    Token(TokenId),
-}
-
-impl Action {
-    /// The token that the reply proves to be the item's.
-    pub(crate) fn shows(&self) -> TokenId {
-        match *self {
-            Self::Read { token, .. }
-            | Self::ReadRenew { token, .. }
-            | Self::Put { when: When::Token(token), .. } => token,
-            Self::Put { when: When::Always | When::Gone | When::Alive, .. }
-            | Self::Gone
-            | Self::Stays
-            | Self::Differs { .. }
-            | Self::NotANumber
-            | Self::Extend { .. }
-            | Self::Remove
-            | Self::Renew { .. }
-            | Self::Count { .. }
-            | Self::Impossible => 0,
-        }
-    }
-
-    /// When the state it leaves expires, where it decides on that.
-    pub(crate) fn ttl(&self) -> Option<Ttl> {
-        match *self {
-            Self::ReadRenew { ttl, .. } | Self::Put { ttl, .. } | Self::Renew { ttl } => Some(ttl),
-            Self::Read { .. }
-            | Self::Gone
-            | Self::Stays
-            | Self::Differs { .. }
-            | Self::NotANumber
-            | Self::Extend { .. }
-            | Self::Remove
-            | Self::Count { .. }
-            | Self::Impossible => None,
-        }
-    }
-}
 
 /// The rules for one key.
 #[derive(Default)]
@@ -200,23 +91,22 @@ impl Model {
     pub(crate) fn note_tokens(&mut self, ops: &[(Op, u32)]) {
         self.uses = vec![Uses::default(); self.tokens.len() + 1];
         for (op, event) in ops {
-            let token = match op.action {
-                Action::Differs { token } => token,
-                _ => op.action.shows(),
-            };
-            let Some(uses) = self.uses.get_mut(token as usize) else { continue };
-            match op.action {
-                Action::Differs { .. } => uses.differs = uses.differs.max(*event),
-                Action::Put { .. } => uses.owns = uses.owns.max(*event),
-                _ if uses.shown == 0 => uses.shown = op.ret + 1,
-                _ => uses.shown = uses.shown.min(op.ret + 1),
+            if let Action::Differs { token } = op.action
+                && let Some(uses) = self.uses.get_mut(token as usize)
+            {
+                uses.differs = uses.differs.max(*event);
+            }
+            let Some(uses) = self.uses.get_mut(op.action.shows() as usize) else { continue };
+            if matches!(op.action, Action::Put { .. }) {
+                uses.owns = uses.owns.max(*event);
+            } else if uses.shown == 0 || op.ret < uses.shown {
+                uses.shown = op.ret + 1;
             }
         }
-        self.guesses = ops.iter().any(|(op, _)| match op.action {
-            Action::Put { when: When::Token(token), .. } => {
-                self.uses(token).shown == 0 || op.call < self.uses(token).shown
-            }
-            _ => false,
+        self.guesses = ops.iter().any(|(op, _)| {
+            let Action::Put { when: When::Token(token), .. } = op.action else { return false };
+            let shown = self.uses(token).shown;
+            shown == 0 || op.call < shown
         });
     }
 

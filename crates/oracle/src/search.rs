@@ -5,16 +5,21 @@
 //! for it, just before the returning one ("just-in-time linearization"). So the set stays small,
 //! and an empty set names the reply that has no place.
 //!
-//! What keeps unknown outcomes from multiplying the set, without losing an answer:
+//! What keeps the set small, without losing an answer:
 //!
-//! 1. *Fewer is better.* A config is dropped for one with the same state that used a part of its
-//!    unknown operations.
-//! 2. *Later is as good.* A config is dropped if another one leads to it by an operation that is
-//!    still open there.
-//! 3. *Alike is the same.* Of unknown operations with equal effects the earliest is used first.
-//! 4. *Unread is unread.* Values that nothing still to come reads are one value (`Values`).
-//! 5. *Settled.* If the returning operation has a place at once and what comes before it could as
-//!    well come after, or would be overwritten, nothing else is tried (`Closing::settles`).
+//! 1. *Only where needed.* An unknown operation takes effect directly before a known one that has
+//!    no place without it or leaves another state with it, not where it can as well follow.
+//! 2. *Reads at once.* A known operation that has a place and changes nothing, in whatever state
+//!    it has one, takes effect at once.
+//! 3. *As much can follow.* A config is dropped for one that used a part of its unknown operations
+//!    and whose state allows what its state allows (`Model::covers`).
+//! 4. *Later is as good.* A config is dropped for one that leads to it by one open operation.
+//! 5. *Alike is the same.* Of unknown operations with equal effects the earliest is used first.
+//! 6. *Unread is unread.* Values that nothing still to come reads are one value (`Values`), and
+//!    counting that leads to no number that matters is not tried (`Numbers`).
+//!
+//! Rules 1 and 2 hold because of the valid orders, one has the fewest unknown operations, and of
+//! those one has them latest and reads earliest; this one is never excluded.
 //!
 //! # Source
 //!
@@ -24,8 +29,9 @@ mod closing;
 mod config;
 mod pending;
 
+use crate::action::Op;
 use crate::history::{Input, Operation, Output};
-use crate::model::{Model, Op, State};
+use crate::model::{Model, State};
 use crate::verdict::{Limits, Violation};
 use closing::Closing;
 use config::{Config, KNOWN_MAX, Slot, Slots, UNKNOWN_MAX};

@@ -52,11 +52,12 @@ fn agrees_with_porcupine() -> Result<()> {
 
 fn history(seed: u64) -> Vec<Operation> {
     let mut rng = Rng::new(seed.wrapping_mul(77));
+    let many_unknown = rng.below(5) == 0;
     let shape = Shape {
         clients: rng.pick(&[2, 3, 5, 7]),
         keys: 1 + rng.below(6),
-        operations: 40 + rng.index(200),
-        unknown_per_mille: rng.below(4) * 12,
+        operations: if many_unknown { 30 + rng.index(50) } else { 40 + rng.index(200) },
+        unknown_per_mille: if many_unknown { 100 } else { rng.below(4) * 12 },
         latency_us_max: 500 + rng.below(3000),
         ttl_ms_max: 1 + rng.below(60),
         clock_slack_us: SLACK_US,

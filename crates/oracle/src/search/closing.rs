@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::config::{Config, Slot, Slots};
 use super::pending::{Open, Pending};
 use super::{Failure, Trail};
-use crate::model::{Action, Model, Op, State, When};
+use crate::action::{Action, Op, When};
+use crate::model::{Model, State};
 
 /// The return of one operation with a known outcome.
 pub(super) struct Closing<'a> {

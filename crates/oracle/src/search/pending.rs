@@ -1,8 +1,9 @@
 //! The operations that are open: called, and not returned or never to return.
 
 use super::config::{Config, KNOWN_MAX, Slot, Slots, UNKNOWN_MAX};
+use crate::action::{Action, Op, TokenId, When};
 use crate::history::Ttl;
-use crate::model::{Action, Model, Op, TokenId, When};
+use crate::model::Model;
 
 /// An operation that is open.
 #[derive(Clone, Copy)]
