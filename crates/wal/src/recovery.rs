@@ -60,6 +60,8 @@ pub(crate) fn recover(disk: &dyn Disk, owner: u64) -> Result<Recovery, Error> {
     while let Some(segment) = segments.pop_front() {
         let tail = match replay(&segment, &mut shards, oldest)? {
             End::Sealed => {
+                // Whoever sealed it may have died before it was durable.
+                segment.file.sync_data().map_err(|e| segment.io("sync", e))?;
                 sealed.push_back((segment.number, segment.len));
                 continue;
             }

@@ -86,8 +86,14 @@ impl Steps {
     }
 
     pub(crate) fn take_over(&self, shared: Arc<Shared>, mut writer: Writer) {
-        writer.begin();
-        let before = self.log.lock().replace(Log { shared, writer, written: None });
+        let log = match writer.begin() {
+            Ok(()) => Some(Log { shared, writer, written: None }),
+            Err(error) => {
+                writer.fail(&error);
+                None
+            }
+        };
+        let before = std::mem::replace(&mut *self.log.lock(), log);
         drop(before);
     }
 

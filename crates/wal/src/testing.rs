@@ -116,6 +116,14 @@ impl SimDisk {
         self.sim.lock().crash();
     }
 
+    /// The process dies, and the system lives: what was written stays, synced or not. Files opened
+    /// before are dead; the disk goes on, without its faults.
+    pub fn kill(&self) {
+        let mut sim = self.sim.lock();
+        sim.boot += 1;
+        sim.faults = Faults::default();
+    }
+
     /// Loses the power at the `changes`-th change (write, sync, creation, ...) from now, counted
     /// from 0. Every call fails from there on until [`SimDisk::crash`].
     pub fn crash_after(&self, changes: u64) {

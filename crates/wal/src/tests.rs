@@ -6,6 +6,7 @@ mod failure;
 mod fixture;
 mod keep;
 mod refuse;
+mod rotation;
 
 use std::sync::Arc;
 use std::sync::mpsc;

@@ -95,7 +95,7 @@ impl Writer {
     }
 
     fn work(&mut self) -> Result<(), Error> {
-        self.begin();
+        self.begin()?;
         loop {
             let wake = match self.take()? {
                 Some(wake) => wake,
@@ -112,9 +112,15 @@ impl Writer {
     }
 
     /// Before anything else.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
         self.shared.preparer.want(self.active.segment.number + 1, self.segment_len);
+        if self.active.offset == HEADER_LEN && !self.sealed.is_empty() {
+            // Whoever sealed the one before died before this one said that it is durable.
+            self.write_head()?;
+            self.sync()?;
+        }
         self.release();
+        Ok(())
     }
 
     /// Takes what is queued, without waiting; if nothing is, notes how far all is durable.
