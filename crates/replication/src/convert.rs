@@ -18,6 +18,9 @@ use crate::types::{
 /// What a peer sent cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidMessage {
+    /// No log gets there, and the state machine has no log positions for it.
+    #[error("log index {0} is out of range")]
+    Index(u64),
     /// The membership contradicts itself.
     #[error("membership names a voter without an address")]
     Membership,
@@ -63,6 +66,9 @@ pub(crate) fn log_id_to(from: &LogId) -> pb::LogId {
 /// A log id from the wire.
 pub(crate) fn log_id_from(from: pb::LogId) -> Result<LogId> {
     let leader = leader_id_from(always(from.leader, "log_id.leader")?);
+    if INDEX_MAX < from.index {
+        return Err(InvalidMessage::Index(from.index));
+    }
     Ok(LogId::new(leader, from.index))
 }
 
@@ -332,6 +338,8 @@ pub(crate) fn snapshot_header_from(from: pb::SnapshotHeader) -> Result<(Vote, Sn
 
 /// A thousand elections a second take nine thousand years to get here.
 const TERM_MAX: u64 = 1 << 48;
+/// openraft counts from 0, the engine from 1, and an index of the engine's has 52 bits.
+const INDEX_MAX: u64 = (1 << 52) - 2;
 
 #[cfg(test)]
 mod tests {
@@ -351,6 +359,20 @@ mod tests {
         let blank = entry_from(entry(Some(pb::entry::Payload::Blank(pb::Blank {})))).unwrap();
         assert_eq!(blank.payload, EntryPayload::Blank);
         assert_eq!(entry_from(entry_to(blank.clone())).unwrap(), blank);
+    }
+
+    /// The largest index became 0 on its way to the engine, which counts from 1, or a panic where
+    /// overflow is checked. (Found by fuzzing, `peer_messages`.)
+    #[test]
+    fn an_index_without_log_positions_is_refused() {
+        let log_id = |index| {
+            let leader = Some(pb::LeaderId { term: 1, node: 1 });
+            log_id_from(pb::LogId { leader, index })
+        };
+        assert!(log_id(INDEX_MAX).is_ok());
+        for index in [INDEX_MAX + 1, u64::MAX] {
+            assert_eq!(log_id(index), Err(InvalidMessage::Index(index)));
+        }
     }
 
     #[test]
