@@ -45,9 +45,11 @@ mod cache;
 mod canaries;
 mod codec;
 mod command;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ids;
 mod item;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod model;
 mod number;
 mod origins;

@@ -13,6 +13,7 @@ use crate::{
     number,
 };
 
+#[cfg(test)]
 mod history;
 
 #[derive(Debug, Clone, Default)]

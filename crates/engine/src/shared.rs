@@ -153,7 +153,7 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
 /// Enough that a reader seldom meets the writer.
 ///
 /// The unit tests make thousands of caches with a few items each.
-const SEGMENT_COUNT: usize = if cfg!(test) { 16 } else { 4096 };
+const SEGMENT_COUNT: usize = if cfg!(any(test, fuzzing)) { 16 } else { 4096 };
 
 /// hashbrown takes the top 7 bits for its tags and the low ones for the bucket, a segment's table
 /// the 16 below these for its parts: a segment chosen by any of them would hold keys that all look

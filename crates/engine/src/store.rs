@@ -272,7 +272,7 @@ fn new_slot(version: Version, node: NodeIndex) -> Slot {
     Slot { data, deadline, cas, order, content, flags, node }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Store {
     /// Recounts everything and follows every index to its item.
     pub(crate) fn check(&self) {

@@ -38,6 +38,8 @@ mod backend;
 mod buffer;
 mod connection;
 mod counters;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listener;
 mod lower;
 mod options;

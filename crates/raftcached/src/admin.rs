@@ -5,6 +5,9 @@
 
 mod members;
 
+#[cfg(fuzzing)]
+pub use members::fuzzing;
+
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;

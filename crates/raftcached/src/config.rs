@@ -1,5 +1,8 @@
 //! A node's configuration after validation: every value in here can be used as it is.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::fmt;
 use std::path::PathBuf;
 

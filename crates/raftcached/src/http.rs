@@ -1,5 +1,8 @@
 //! A small HTTP client for the admin port of a node.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};

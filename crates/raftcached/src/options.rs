@@ -221,11 +221,19 @@ impl Options {
     fn from_file(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let text = std::fs::read(path).with_context(|| format!("--config: cannot read {shown}"))?;
+        Self::from_text(&text).with_context(|| format!("--config: {shown}"))
+    }
+
+    /// The options in the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// What is no text, or says what no option means.
+    pub(crate) fn from_text(text: &[u8]) -> anyhow::Result<Self> {
         // A byte order mark is what an editor left behind; UTF-16 is refused by name.
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-        let text =
-            str::from_utf8(text).with_context(|| format!("--config: {shown} is not UTF-8 text"))?;
-        toml::from_str(text).with_context(|| format!("--config: {shown}"))
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let text = str::from_utf8(text).context("is not UTF-8 text")?;
+        Ok(toml::from_str(text)?)
     }
 
     fn or(self, file: Self) -> Self {

@@ -20,6 +20,9 @@
 //! and the node had not ended in order. Such a directory gets a new replica id; the old replica's
 //! files stay until the new one serves, because they may be the last copy of something.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -53,6 +53,8 @@ mod error;
 mod fault;
 mod flight;
 mod formation;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod gather;
 mod isolation;

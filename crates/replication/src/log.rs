@@ -6,6 +6,8 @@
 //! ```
 
 mod disk;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod memory;
 mod record;
 mod tail;

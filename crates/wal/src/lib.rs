@@ -45,6 +45,8 @@ mod disk;
 mod error;
 mod extent;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod preparer;
 mod queue;
 mod reader;

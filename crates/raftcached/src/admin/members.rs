@@ -8,6 +8,9 @@
 //! recover  {"from", "lose_writes"}   200 {"survivor", "begun"}
 //! ```
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::path::PathBuf;
 
 use axum::body::Bytes;
