@@ -138,8 +138,8 @@ pub(crate) fn segment_name(number: u64) -> String {
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     let number = u64::from_str_radix(digits, 16).ok()?;
-    // One spelling only: no sign, no capitals, no short form.
-    (segment_name(number) == name).then_some(number)
+    // One spelling only: no sign, no capitals, no short form. And there is always a next one.
+    (number < u64::MAX && segment_name(number) == name).then_some(number)
 }
 
 /// Whether a segment that was never finished has this name.

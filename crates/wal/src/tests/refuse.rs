@@ -192,3 +192,12 @@ fn a_log_on_the_real_disk_comes_back() {
     assert_eq!(recovered.shards[&1].entries, Some(31..=50));
     assert_eq!(read_all(&wal, 1).len(), 20);
 }
+
+/// The number behind the last one has no name. It was counted up to all the same, which is a panic
+/// where overflow is checked. (Found by fuzzing, `wal_reader`.)
+#[test]
+fn the_last_number_of_all_is_no_segment() {
+    let disk = SimDisk::new(1);
+    drop(crate::segment::Segment::create(&disk, u64::MAX, OWNER, SEGMENT_LEN_MIN).unwrap());
+    assert!(matches!(open(&disk), Err(Error::NoLog)));
+}
