@@ -4,7 +4,7 @@
 # usage: fuzz/run.sh [TARGET...]           all of them, or these, FUZZ_SECONDS (30) each
 #        fuzz/run.sh --build               only builds them
 #        fuzz/run.sh --replay TARGET FILE  one input
-#        fuzz/run.sh --merge [TARGET...]   keeps what covers something new in fuzz/corpus
+#        fuzz/run.sh --merge [TARGET...]   picks fuzz/corpus anew, out of it and what was found
 #
 # As many run at a time as there are processors. What is found goes to target/fuzz/found/TARGET,
 # inputs that crash to target/fuzz/crashes/TARGET. It needs neither a nightly toolchain nor clang:
@@ -109,16 +109,21 @@ run_all() {
 
 # Edges alone decide, and not how often they are taken: a corpus is to be read through by people.
 merge() {
-    local target options fresh
+    local target options scratch
     for target in "$@"; do
         mapfile -t options < <(options_of "$target")
-        fresh="$store/merged/$target"
-        rm -rf "$fresh"
-        mkdir -p "$fresh" "$here/corpus/$target" "$store/found/$target"
-        "$binaries/$target" "${options[@]}" -merge=1 -use_counters=0 "$fresh" \
-            "$here/corpus/$target" "$store/found/$target" > "$store/merged/$target.log" 2>&1
+        scratch="$store/merged/$target"
+        rm -rf "$scratch"
+        mkdir -p "$scratch/all" "$scratch/picked" "$here/corpus/$target" "$store/found/$target"
+        "$binaries/$target" "${options[@]}" -merge=1 -use_counters=0 \
+            -merge_control_file="$scratch/control" "$scratch/all" \
+            "$here/corpus/$target" "$store/found/$target" > "$scratch/log" 2>&1
+        python3 "$here/pick.py" "$scratch/control" "$scratch/picked"
+        # What people gave a name tells a story and stays.
+        find "$here/corpus/$target" -type f -regextype posix-extended \
+            ! -regex '.*/[0-9a-f]{40}' -exec cp -t "$scratch/picked" {} +
         rm -rf "${here:?}/corpus/$target"
-        mv "$fresh" "$here/corpus/$target"
+        mv "$scratch/picked" "$here/corpus/$target"
         echo "fuzz: $target: $(find "$here/corpus/$target" -type f | wc -l) inputs," \
             "$(du -sb "$here/corpus/$target" | cut -f1) bytes"
     done
