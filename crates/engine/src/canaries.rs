@@ -7,11 +7,9 @@ use crate::{CasUnique, Command, Outcome, Outcomes, StoreMode};
 #[doc(hidden)]
 pub fn assumed_outcomes(body: &[u8]) -> Option<Outcomes> {
     let batch = Batch::decode(body).ok()?;
-    let outcomes = batch.commands().map(|command| match command {
-        Command::Store { mode: StoreMode::Set, cas: None, .. } => {
-            Some(Outcome::Stored(CasUnique(0)))
-        }
-        _ => None,
+    let outcomes = batch.commands().map(|command| {
+        let is_set = matches!(command, Command::Store { mode: StoreMode::Set, cas: None, .. });
+        is_set.then_some(Outcome::Stored(CasUnique(0)))
     });
     Some(Outcomes::new(batch.header.seq, outcomes.collect::<Option<_>>()?))
 }

@@ -50,6 +50,7 @@ pub mod fuzzing;
 mod ids;
 mod item;
 #[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "for tests alone")]
 mod model;
 mod number;
 mod origins;

@@ -203,14 +203,7 @@ async fn build(config: NodeConfig) -> Result<(Node, JoinSet<()>), StartError> {
     let applied = Arc::new(Applied::default());
     let clock = Arc::new(ClusterClock::new(Arc::clone(&world.wall)));
     let peer_tls = config.peer_tls;
-    let me = Member {
-        name: config.name,
-        client: config.advertise.client,
-        peer: config.advertise.peer,
-        admin: config.advertise.admin,
-        cluster: 0,
-        replaces: String::new(),
-    };
+    let me = member(config.name, config.advertise);
     let cluster = if renew { random::id() } else { 0 };
     let founder = Member { cluster, ..me.clone() };
     let begun = config.begin_from.map(|beginning| beginning.into_parts(id, founder));
@@ -266,6 +259,12 @@ async fn build(config: NodeConfig) -> Result<(Node, JoinSet<()>), StartError> {
     let formation = Formation { join: config.join, expect: config.bootstrap_expect };
     tasks.spawn(watch_life(node.clone(), formation, state_sender));
     Ok((node, tasks))
+}
+
+/// This node, in no cluster yet.
+fn member(name: String, advertise: Addresses) -> Member {
+    let Addresses { client, peer, admin } = advertise;
+    Member { name, client, peer, admin, cluster: 0, replaces: String::new() }
 }
 
 async fn start_raft(

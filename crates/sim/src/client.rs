@@ -270,15 +270,15 @@ impl Reader {
 
 /// As a connection does: reads under a lease or behind a barrier, writes through the log.
 async fn perform(client: replication::Client, key: String, input: Input) -> Reply {
-    let at = match &input {
-        Input::Get | Input::Gets => match client.read_now() {
-            Some(at) => at,
-            None => match client.read_barrier().await {
-                Ok(at) => at,
-                Err(error) => return failed(error),
-            },
+    if !matches!(input, Input::Get | Input::Gets) {
+        return write(&client, &key, &input).await;
+    }
+    let at = match client.read_now() {
+        Some(at) => at,
+        None => match client.read_barrier().await {
+            Ok(at) => at,
+            Err(error) => return failed(error),
         },
-        _ => return write(&client, &key, &input).await,
     };
     let shown = matches!(input, Input::Gets);
     Reply::Answered(match client.get(key.as_bytes(), at) {
@@ -308,7 +308,8 @@ async fn write(client: &replication::Client, key: &str, input: &Input) -> Reply 
 fn failed(error: ClientError) -> Reply {
     match error {
         ClientError::Draining | ClientError::NoQuorum | ClientError::NoSpace => Reply::NotDone,
-        _ => Reply::Unknown,
+        // Whatever else may go wrong one day: nobody may believe that nothing was done.
+        ClientError::OutcomeUnknown | _ => Reply::Unknown,
     }
 }
 
@@ -330,7 +331,7 @@ fn answered(input: &Input, outcome: &Outcome) -> Reply {
         Outcome::Number { value, .. } => Output::Number(*value),
         Outcome::NonNumeric => Output::NotANumber,
         // No room: nothing was done.
-        _ => return Reply::NotDone,
+        Outcome::TooLarge | Outcome::OutOfMemory | Outcome::Done | _ => return Reply::NotDone,
     })
 }
 

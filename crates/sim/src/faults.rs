@@ -346,17 +346,15 @@ impl Faults {
             cluster.excuse(id, 10 * DOWN_US);
         }
         let Some(host) = cluster.hosts.get_mut(id) else { return };
-        match kind {
-            Kind::SlowDisk => {
-                host.disk = DiskPace { least_us: 100_000, most_us: 300_000 };
-                self.ends.push((until, End::DiskPace(id)));
-            }
-            Kind::FullDisk => {
-                let room = host.files.largest_dir_len();
-                host.files.set_capacity(Some(room));
-                self.ends.push((until, End::DiskRoom(id)));
-            }
-            _ => host.files.fail_sync(),
+        if kind == Kind::SlowDisk {
+            host.disk = DiskPace { least_us: 100_000, most_us: 300_000 };
+            self.ends.push((until, End::DiskPace(id)));
+        } else if kind == Kind::FullDisk {
+            let room = host.files.largest_dir_len();
+            host.files.set_capacity(Some(room));
+            self.ends.push((until, End::DiskRoom(id)));
+        } else {
+            host.files.fail_sync();
         }
     }
 

@@ -1,6 +1,7 @@
 //! `cargo run -p sim -- --seed N`: searches for a lost write, a stale read, a doubled `incr` or a
 //! resurrected session, and prints the seed that replays what it found.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -10,8 +11,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use canary::Canary;
 use clap::Parser;
+use oracle::Operation;
+use oracle::porcupine::{Judgement, Porcupine};
 use sim::panics;
-use sim::run::{count_answers, run};
+use sim::run::{CLOCK_SLACK_US, Report, count_answers, run};
 
 /// Runs seeds and says which of them break a promise.
 #[derive(Debug, Parser)]
@@ -35,6 +38,9 @@ struct Options {
     /// Plants the bug of this name; needs such a build, too.
     #[arg(long, requires = "seed")]
     canary: Option<String>,
+    /// Has porcupine judge the histories as well; needs Go.
+    #[arg(long, conflicts_with_all = ["seed", "canaries"])]
+    porcupine: bool,
     /// Threads; one for each processor if not given.
     #[arg(long)]
     jobs: Option<usize>,
@@ -74,7 +80,7 @@ fn main() -> Result<ExitCode> {
     if options.random.is_some() {
         println!("drawn: {seeds:?}");
     }
-    Ok(search(&seeds, &options))
+    search(&seeds, &options)
 }
 
 fn jobs(options: &Options) -> usize {
@@ -113,15 +119,24 @@ fn show(seed: u64, options: &Options) -> Result<ExitCode> {
 }
 
 /// Many seeds, on all processors.
-fn search(seeds: &[u64], options: &Options) -> ExitCode {
+fn search(seeds: &[u64], options: &Options) -> Result<ExitCode> {
     let begun = Instant::now();
+    let histories = Mutex::new(BTreeMap::new());
     let [next, operations, failed] = [const { AtomicUsize::new(0) }; 3];
     std::thread::scope(|scope| {
         for _ in 0..jobs(options) {
             scope.spawn(|| {
                 while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
                     match examine(*seed, options.twice) {
-                        Ok(count) => drop(operations.fetch_add(count, Ordering::SeqCst)),
+                        Ok(report) => {
+                            operations.fetch_add(report.operations, Ordering::SeqCst);
+                            if options.porcupine
+                                && report.is_judged
+                                && let Ok(mut histories) = histories.lock()
+                            {
+                                histories.insert(*seed, report.history);
+                            }
+                        }
                         Err(violation) => {
                             failed.fetch_add(1, Ordering::SeqCst);
                             println!("{violation}");
@@ -131,19 +146,33 @@ fn search(seeds: &[u64], options: &Options) -> ExitCode {
             });
         }
     });
-    let (operations, failed) = (operations.into_inner(), failed.into_inner());
+    let histories = histories.into_inner().unwrap_or_default();
+    let failed = failed.into_inner() + if options.porcupine { judge(&histories)? } else { 0 };
+    let operations = operations.into_inner();
     let (count, seconds) = (seeds.len(), begun.elapsed().as_secs_f64());
     println!("{count} seeds, {operations} operations, {seconds:.0} s");
-    println!("{} passed, {failed} failed", count - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{} passed, {failed} failed", count.saturating_sub(failed));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The number of operations, or what is wrong and how to see it again.
-fn examine(seed: u64, twice: bool) -> Result<usize, String> {
+/// The judge of record: how many histories it does not call linearizable.
+fn judge(histories: &BTreeMap<u64, Vec<Operation>>) -> Result<usize> {
+    let dir = tempfile::tempdir()?;
+    let porcupine = Porcupine::build(dir.path())?;
+    let all: Vec<_> = histories.values().cloned().collect();
+    let judgements = porcupine.judge(&all, dir.path(), CLOCK_SLACK_US, PORCUPINE_MS)?;
+    let judged = histories.keys().zip(judgements);
+    let bad: Vec<_> = judged.filter(|(_, judgement)| *judgement != Judgement::Ok).collect();
+    println!("porcupine: {} histories, not linearizable: {bad:?}", all.len());
+    Ok(bad.len())
+}
+
+/// What happened, or what is wrong and how to see it again.
+fn examine(seed: u64, twice: bool) -> Result<Report, String> {
     let replay = format!("replay: cargo run --release -p sim -- --seed {seed}\n");
     let broken = |what: &str| format!("VIOLATION in seed {seed}: {what}\n{replay}");
     let report = run(seed, None).map_err(|error| broken(&format!("{error:#}")))?;
-    if let Some(violation) = report.violation {
+    if let Some(violation) = &report.violation {
         return Err(broken(&format!("{}\n{violation}", report.summary)));
     }
     if twice {
@@ -153,7 +182,7 @@ fn examine(seed: u64, twice: bool) -> Result<usize, String> {
             return Err(broken(&format!("not repeatable: digests {one:016x} and {two:016x}")));
         }
     }
-    Ok(report.operations)
+    Ok(report)
 }
 
 /// Each bug must be found within the seeds.
@@ -204,3 +233,6 @@ fn look_for(
         }
     }
 }
+
+/// For one history.
+const PORCUPINE_MS: u64 = 60_000;

@@ -125,10 +125,8 @@ async fn live(config: NodeConfig, outcome: Arc<Mutex<Outcome>>) {
             Err(fatal) => fatal,
             Ok(()) => node.stopped().await,
         };
-        let why = match fatal {
-            Fatal::Removed => "removed".to_owned(),
-            fatal => format!("died: {fatal}"),
-        };
+        let why =
+            if fatal == Fatal::Removed { "removed".to_owned() } else { format!("died: {fatal}") };
         // Whoever drives the process ends it: dropping raft from within is not what a process does.
         told.lock().ended = Some(why);
         std::future::pending::<()>().await;

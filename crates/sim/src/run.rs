@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use canary::Canary;
-use oracle::{Input, Limits, Operation, Output, Verdict};
+use oracle::{Input, Limits, Operation, Verdict};
 use replication::Durability;
 
 use crate::client::{Client, Load};
@@ -30,6 +30,8 @@ pub struct Report {
     pub faults: Vec<(u64, String)>,
     /// All operations.
     pub history: Vec<Operation>,
+    /// Whether the history is one for the oracle: nothing was evicted.
+    pub is_judged: bool,
     /// What is not so, if anything is.
     pub violation: Option<String>,
 }
@@ -122,6 +124,7 @@ fn run_whole(seed: u64) -> anyhow::Result<Report> {
     let violation = violation.or_else(|| run.judge());
     let digest = run.digest();
     let summary = format!("{:?}, faults {:?}", run.setup, run.faults.kinds());
+    let is_judged = run.setup.load == Load::Mixed;
     let mut history = run.history;
     history.sort_by_key(|operation| operation.call_us);
     Ok(Report {
@@ -131,6 +134,7 @@ fn run_whole(seed: u64) -> anyhow::Result<Report> {
         digest,
         faults: run.faults.log,
         history,
+        is_judged,
         violation,
     })
 }
@@ -315,10 +319,12 @@ impl Run {
 pub fn count_answers(history: &[Operation]) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for operation in history {
-        let kind = match (&operation.input, &operation.output) {
-            (_, Output::Unknown) => "unknown",
-            (Input::Get | Input::Gets, _) => "read",
-            _ => "write",
+        let kind = if operation.is_unknown() {
+            "unknown"
+        } else if matches!(operation.input, Input::Get | Input::Gets) {
+            "read"
+        } else {
+            "write"
         };
         *counts.entry(kind).or_default() += 1;
     }
@@ -336,4 +342,4 @@ const HEAL_US: u64 = 20_000_000;
 const CHECK_US: u64 = 10_000;
 /// Cluster time goes with the leader's clock, which may be wrong by two percent, and stands still
 /// for as long as there is no leader.
-const CLOCK_SLACK_US: u64 = 400_000;
+pub const CLOCK_SLACK_US: u64 = 400_000;
