@@ -76,11 +76,12 @@ fn build(source: &Path, target: &Path) -> Result<PathBuf> {
         .filter(|profile| *profile != "debug" && !profile.contains('/'))
         .unwrap_or("release");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // All packages are selected, as for the binary under test: dependencies have the same features.
+    // The packages that `tests/run build` names: dependencies have the same features.
     // Not `--locked`: the lock file has the workspace's own version in it. Offline, it takes no
     // other dependencies.
     let built = Command::new(cargo)
-        .args(["build", "--offline", "--workspace", "--bin", NAME, "--profile", profile])
+        .args(["build", "--offline", "--package", "raftcached", "--package", "cluster-benches"])
+        .args(["--bin", NAME, "--profile", profile])
         .env("CARGO_TARGET_DIR", target)
         .current_dir(source)
         .status()?;
