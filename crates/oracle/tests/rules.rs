@@ -263,7 +263,7 @@ fn overlapping_operations_take_any_order() {
         ("b last", true, vec![at(30, 31, hit("b"))]),
         ("both last", false, vec![at(30, 31, hit("a")), at(32, 33, hit("b"))]),
         ("between", true, vec![at(6, 7, hit("b")), at(30, 31, hit("a"))]),
-        ("closed intervals", true, vec![at(20, 20, hit("a")), at(30, 31, hit("b"))]),
+        ("closed intervals", true, vec![at(20, 21, hit("a")), at(30, 31, hit("b"))]),
         ("after both", false, vec![at(21, 22, hit("a")), at(30, 31, hit("b"))]),
     ] {
         let history: Vec<_> = writes.iter().cloned().chain(reads).collect();
