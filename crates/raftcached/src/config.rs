@@ -113,6 +113,13 @@ impl PeerSecurity {
             (None, None, None) if insecure => return Ok(Self::Elsewhere),
             (None, None, None) => return Ok(Self::Loopback),
             (Some(ca), Some(certificate), Some(key)) => {
+                for (option, file) in
+                    [("--peer-ca", ca), ("--peer-cert", certificate), ("--peer-key", key)]
+                {
+                    if file.as_os_str().is_empty() {
+                        return Err(Refusal(format!("{option} is empty: a file is expected")));
+                    }
+                }
                 PeerTlsFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() }
             }
             _ => {
