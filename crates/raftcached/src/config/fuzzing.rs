@@ -42,7 +42,8 @@ pub fn check(text: &[u8]) {
         assert_eq!(address.to_string().parse().as_ref(), Ok(address));
     }
     if let PeerSecurity::Tls(files) = &config.peer_security {
-        assert!(!files.ca.as_os_str().is_empty());
+        let files = [&files.ca, &files.certificate, &files.key];
+        assert!(files.iter().all(|file| !file.as_os_str().is_empty()));
     }
     assert!(!config.exit_on_stdin_eof && config.begin_from.is_none(), "not from a file");
 }
