@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::types::{LogId, ReplicaId};
 
@@ -96,6 +96,8 @@ pub(crate) struct Flight {
     cut: watch::Receiver<u64>,
     /// The last entry that the follower is known to have.
     matched: Option<u64>,
+    /// What the follower lacks is gone already.
+    behind: Arc<Notify>,
 }
 
 impl Drop for Flight {
@@ -130,7 +132,13 @@ impl Flight {
             under_way: Arc::new(under_way),
             cut: flights.cut.subscribe(),
             matched: None,
+            behind: Arc::default(),
         }
+    }
+
+    /// Ends this stream when told; no other one.
+    pub(crate) fn behind(&self) -> Arc<Notify> {
+        Arc::clone(&self.behind)
     }
 
     /// Passes on what `input` has, each of so many bytes as `len` says, while there is room.
@@ -160,15 +168,23 @@ impl Flight {
         self.matched = self.matched.max(matched.map(|log_id| log_id.index));
     }
 
-    /// Waits until the log is cut behind what the follower has.
+    /// Waits until the log is cut behind what the follower has, or has been.
     pub(crate) async fn outrun(&mut self) {
-        while self.cut.changed().await.is_ok() {
-            if self.matched < Some(*self.cut.borrow_and_update()) {
-                self.flights.update(self.target, |target| target.outrun = true);
-                return;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.behind.notified() => break,
+                changed = self.cut.changed() => {
+                    if changed.is_err() {
+                        return std::future::pending().await;
+                    }
+                    if self.matched < Some(*self.cut.borrow_and_update()) {
+                        break;
+                    }
+                }
             }
         }
-        std::future::pending().await
+        self.flights.update(self.target, |target| target.outrun = true);
     }
 }
 
@@ -271,6 +287,17 @@ mod tests {
         assert!(!flights.expects(2));
         flight.answered(Some(&log_id(7)));
         assert!(flights.expects(2));
+    }
+
+    /// One that lacks what is gone must not end the streams of others that have it: they would be
+    /// ended again and again, as long as somebody is behind. Simulation, seed 104.
+    #[tokio::test]
+    async fn who_is_behind_ends_alone() {
+        let flights = Arc::new(Flights::default());
+        let [mut one, mut other] = [2, 3].map(|target| Flight::new(&flights, target));
+        one.behind().notify_one();
+        assert!(one.outrun().now_or_never().is_some());
+        assert!(other.outrun().now_or_never().is_none());
     }
 
     /// Nothing is known of what the follower has.

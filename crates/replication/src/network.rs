@@ -13,7 +13,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -133,10 +133,11 @@ impl Link {
     {
         let mut flight = Flight::new(&self.context.flights, self.target);
         let (context, purged) = (Arc::clone(&self.context), self.purged.clone());
+        let behind = flight.behind();
         let requests = flight
             .bounded(hold_commits(input, Arc::clone(&self.context)), entries_len)
             .map(move |request: AppendEntriesRequest<TypeConfig>| {
-                end_behind_cut(&request, purged.index(), &context);
+                end_behind_cut(&request, purged.index(), &behind);
                 message(request, &context)
             });
         let request = self.envelope().wrap(requests);
@@ -367,11 +368,11 @@ impl Replication {
 fn end_behind_cut(
     request: &AppendEntriesRequest<TypeConfig>,
     purged: Option<u64>,
-    context: &Context,
+    behind: &Notify,
 ) {
     let prev = request.prev_log_id.map(|prev| prev.index);
-    if let Some(purged) = purged.filter(|_| prev < purged) {
-        context.flights.cut(purged);
+    if prev < purged {
+        behind.notify_one();
     }
 }
 

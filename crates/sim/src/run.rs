@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use canary::Canary;
 use oracle::{Input, Limits, Operation, Verdict};
-use replication::Durability;
+use replication::{Durability, View};
 
 use crate::client::{Client, Load};
 use crate::cluster::{Cluster, TICK_US};
@@ -153,7 +153,9 @@ impl Run {
         while let Some(missing) = self.what_is_missing() {
             self.faults.end_due(&mut self.cluster)?;
             if give_up < self.cluster.now_us {
-                return Ok(Err(format!("not healed after {} s: {missing}", HEAL_US / 1_000_000)));
+                let nodes = self.describe();
+                let seconds = HEAL_US / 1_000_000;
+                return Ok(Err(format!("not healed after {seconds} s: {missing}\n{nodes}")));
             }
             if let Err(why) = self.step(true) {
                 return Ok(Err(why));
@@ -219,7 +221,7 @@ impl Run {
         Ok(())
     }
 
-    fn note_roles(&mut self, views: &[(usize, replication::View)]) {
+    fn note_roles(&mut self, views: &[(usize, View)]) {
         for (host, view) in views {
             let _ = write!(self.roles, "{host}:{}:{}:{} ", view.term, view.leads, view.applied);
         }
@@ -247,6 +249,20 @@ impl Run {
             }
         }
         None
+    }
+
+    /// One line for each node.
+    fn describe(&self) -> String {
+        let views = self.cluster.views().into_iter();
+        let lines = views.map(|(host, view)| {
+            let View { replica, term, leads, leader, last_index, applied, serving, .. } = view;
+            let name = host + 1;
+            format!(
+                "n{name}: replica {replica}, term {term}, leads {leads}, leader {leader:?}, last \
+                 {last_index}, applied {applied}, serving {serving}"
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Reads every key through every node, when nobody else asks anything.
