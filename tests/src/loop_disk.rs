@@ -100,8 +100,9 @@ impl LoopDisk {
         wait_for("the space to be taken", FILLED_WITHIN, || {
             let free = output("df", &[&"--output=avail", &"-B1", &self.mount])?;
             let free: u64 = free.lines().last().context("df says nothing")?.trim().parse()?;
-            let len = free.checked_sub(left).context("less space than wanted")?.to_string();
-            run("fallocate", &[&"-l", &len, &ballast])
+            let taken = ballast.metadata().map_or(0, |ballast| ballast.len());
+            let len = (taken + free).checked_sub(left).context("less space than wanted")?;
+            run("fallocate", &[&"-l", &len.to_string(), &ballast])
         })
     }
 

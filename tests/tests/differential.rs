@@ -206,9 +206,10 @@ fn value(rng: &mut Rng) -> Vec<u8> {
         0..4 => pick(rng, &numbers).into(),
         4..6 => pick(rng, &others).into(),
         6 => vec![b'x'; rng.index(3000)],
+        // Of any bytes, but no blanks alone, and no number that a zero byte ends for memcached.
         _ => {
             let len = rng.index(40);
-            rng.bytes(len)
+            [&b"b"[..], &rng.bytes(len)].concat()
         }
     }
 }
