@@ -30,29 +30,8 @@ pub(crate) struct Flights {
 struct Target {
     /// Open ones, and those being opened.
     streams: usize,
-    /// Snapshots on their way.
-    snapshots: usize,
     /// One has been given up for a cut, and nothing has been answered since.
     outrun: bool,
-}
-
-/// A snapshot is on its way for as long as this lives.
-pub(crate) struct SnapshotFlight {
-    target: ReplicaId,
-    flights: Arc<Flights>,
-}
-
-impl SnapshotFlight {
-    pub(crate) fn new(flights: &Arc<Flights>, target: ReplicaId) -> Self {
-        flights.update(target, |target| target.snapshots += 1);
-        Self { target, flights: Arc::clone(flights) }
-    }
-}
-
-impl Drop for SnapshotFlight {
-    fn drop(&mut self) {
-        self.flights.update(self.target, |target| target.snapshots -= 1);
-    }
 }
 
 impl Flights {
@@ -66,17 +45,11 @@ impl Flights {
         self.targets.lock().get(&target).is_some_and(|target| 0 < target.streams && !target.outrun)
     }
 
-    /// Whether nothing is on its way to `target`, and nothing can be.
-    pub(crate) fn is_idle(&self, target: ReplicaId) -> bool {
-        let targets = self.targets.lock();
-        targets.get(&target).is_none_or(|target| target.streams == 0 && target.snapshots == 0)
-    }
-
     fn update(&self, target: ReplicaId, update: impl FnOnce(&mut Target)) {
         let mut targets = self.targets.lock();
         let entry = targets.entry(target).or_default();
         update(entry);
-        if entry.streams == 0 && entry.snapshots == 0 && !entry.outrun {
+        if entry.streams == 0 && !entry.outrun {
             targets.remove(&target);
         }
     }
@@ -260,19 +233,6 @@ mod tests {
         assert!(flights.expects(2) && !flights.expects(3));
         drop(again);
         assert!(!flights.expects(2));
-    }
-
-    #[tokio::test]
-    async fn nobody_is_idle_who_gets_a_log_or_a_snapshot() {
-        let flights = Arc::new(Flights::default());
-        assert!(flights.is_idle(2));
-        let snapshot = SnapshotFlight::new(&flights, 2);
-        assert!(!flights.is_idle(2) && flights.is_idle(3));
-        let stream = Flight::new(&flights, 2);
-        drop(snapshot);
-        assert!(!flights.is_idle(2));
-        drop(stream);
-        assert!(flights.is_idle(2));
     }
 
     /// Else a follower that has died would be waited for again and again.

@@ -22,7 +22,8 @@ use crate::commits::hold_commits;
 use crate::compress::pack;
 use crate::context::Context;
 use crate::convert::{self, InvalidMessage};
-use crate::flight::{Flight, SnapshotFlight};
+use crate::flight::Flight;
+use crate::lend::{Loan, lend};
 use crate::log::{DiskLog, MemoryLog};
 use crate::pb;
 use crate::pb::raft_client::RaftClient;
@@ -134,8 +135,9 @@ impl Link {
         let mut flight = Flight::new(&self.context.flights, self.target);
         let (context, purged) = (Arc::clone(&self.context), self.purged.clone());
         let behind = flight.behind();
+        let (loan, lent) = lend(input);
         let requests = flight
-            .bounded(hold_commits(input, Arc::clone(&self.context)), entries_len)
+            .bounded(hold_commits(lent, Arc::clone(&self.context)), entries_len)
             .map(move |request: AppendEntriesRequest<TypeConfig>| {
                 end_behind_cut(&request, purged.index(), &behind);
                 message(request, &context)
@@ -151,6 +153,7 @@ impl Link {
             target: self.target,
             flight,
             replies,
+            _loan: loan,
         };
         Ok(Box::pin(stream::unfold(Some(open), Replication::next)))
     }
@@ -273,7 +276,6 @@ impl RaftNetworkV2<TypeConfig> for Link {
         let labour = self.context.world.labour;
         let request = self.envelope().wrap(snapshot_parts(header, *frozen, labour));
         let mut client = self.client(Traffic::Bulk)?;
-        let _flight = SnapshotFlight::new(&self.context.flights, self.target);
         let send = client.install_snapshot(request);
         let cancelled = std::pin::pin!(cancel);
         let reply = tokio::select! {
@@ -335,14 +337,16 @@ fn encode_parts(
 }
 
 /// A stream on which a follower gets its log.
-struct Replication {
+struct Replication<S> {
     context: Arc<Context>,
     target: ReplicaId,
     flight: Flight,
     replies: Streaming<pb::AppendReply>,
+    /// openraft's requests are its own again as soon as this stream ends.
+    _loan: Loan<S>,
 }
 
-impl Replication {
+impl<S> Replication<S> {
     /// The next result, and the stream unless it is given up.
     async fn next(
         open: Option<Self>,

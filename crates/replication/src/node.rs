@@ -41,9 +41,7 @@ use crate::tls::{self, PeerTls};
 use crate::types::{Member, Raft};
 use crate::view::{self, View};
 use crate::world::{Listener, World};
-use crate::{
-    detector, gather, isolation, keepers, members, membership, random, space, stuck, survivor,
-};
+use crate::{detector, gather, isolation, keepers, members, membership, random, space, survivor};
 
 /// How others reach this node, each as `host:port`.
 #[derive(Debug, Clone)]
@@ -594,7 +592,6 @@ impl Node {
         tasks.spawn(keepers::keep_cluster(raft(), context()));
         tasks.spawn(isolation::report_isolation(raft(), context()));
         tasks.spawn(membership::promote_learners(raft(), context()));
-        tasks.spawn(stuck::free_stuck_followers(raft(), context()));
     }
 
     /// Waits until a read barrier has passed; a leader also until its settings are the cluster's.

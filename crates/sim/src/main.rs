@@ -15,6 +15,7 @@ use oracle::Operation;
 use oracle::porcupine::{Judgement, Porcupine};
 use sim::panics;
 use sim::run::{CLOCK_SLACK_US, Report, count_answers, run};
+use tracing_subscriber::EnvFilter;
 
 /// Runs seeds and says which of them break a promise.
 #[derive(Debug, Parser)]
@@ -47,7 +48,7 @@ struct Options {
     /// Threads; one for each processor if not given.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Prints what the nodes log.
+    /// Prints what the nodes log; `RUST_LOG` says how much.
     #[arg(long, requires = "seed")]
     verbose: bool,
 }
@@ -63,7 +64,9 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     if options.verbose {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().init();
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let output = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time();
+        output.with_env_filter(filter).init();
     }
     panics::watch();
     if !canary::POSSIBLE && (options.canaries || options.canary.is_some()) {
