@@ -3,6 +3,10 @@
 //! It starts from the first leader's wall clock and then runs on monotonic clocks alone, so that a
 //! wall clock that jumps neither expires nor resurrects anything. The leader lets it drift towards
 //! its wall clock by at most `SLEW_MS_PER_S`.
+//!
+//! A node that starts knows only its wall clock, which may be wrong, and what it has applied. It
+//! takes a leader's word for the time as soon as it hears one; only a leader that never heard one
+//! sets the time by its own.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,21 +21,28 @@ pub(crate) struct ClusterClock {
     wall: WallClock,
     /// Cluster time minus the time since `started`, in milliseconds; `UNSET` before anybody said.
     offset_ms: AtomicI64,
+    /// Cluster time that has been applied before anybody said.
+    applied_ms: AtomicI64,
 }
 
 impl ClusterClock {
     /// A clock that nobody has set yet.
     pub(crate) fn new(wall: WallClock) -> Self {
-        Self { started: Instant::now(), wall, offset_ms: AtomicI64::new(UNSET) }
+        Self {
+            started: Instant::now(),
+            wall,
+            offset_ms: AtomicI64::new(UNSET),
+            applied_ms: AtomicI64::new(0),
+        }
     }
 
-    /// Cluster time now; the wall clock's while nobody has set it.
+    /// Cluster time now; while nobody has set it the wall clock's, or what was applied if later.
     pub(crate) fn now(&self) -> UnixMillis {
-        let offset = match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => self.wall_ms() - self.elapsed_ms(),
-            offset => offset,
+        let now = match self.offset_ms.load(Ordering::Relaxed) {
+            UNSET => self.wall_ms().max(self.applied_ms.load(Ordering::Relaxed)),
+            offset => self.elapsed_ms() + offset,
         };
-        UnixMillis(u64::try_from(self.elapsed_ms() + offset).unwrap_or(0))
+        UnixMillis(u64::try_from(now).unwrap_or(0))
     }
 
     /// Takes over the time that the leader has just said, forwards at once and backwards by at
@@ -47,8 +58,11 @@ impl ClusterClock {
 
     /// Never behind an entry that was applied.
     pub(crate) fn at_least(&self, applied: UnixMillis) {
-        if self.now() < applied || self.offset_ms.load(Ordering::Relaxed) == UNSET {
-            self.follow(applied.max(self.now()));
+        if self.offset_ms.load(Ordering::Relaxed) == UNSET {
+            let applied = i64::try_from(applied.0).unwrap_or(i64::MAX);
+            self.applied_ms.fetch_max(applied, Ordering::Relaxed);
+        } else if self.now() < applied {
+            self.follow(applied);
         }
     }
 
@@ -87,6 +101,28 @@ mod tests {
         assert!(clock.now().0 >= 5_000_000);
         clock.at_least(UnixMillis(6_000));
         assert!(clock.now().0 >= 5_000_000);
+    }
+
+    /// A node with a wrong clock that starts would move time for all when it comes to lead.
+    /// Simulation, seed 469.
+    #[test]
+    fn a_wrong_wall_clock_is_forgotten_when_a_leader_speaks() {
+        let clock = ClusterClock::new(std::sync::Arc::new(|| 9_000_000));
+        clock.at_least(UnixMillis(1_000_000));
+        assert_eq!(clock.now().0, 9_000_000, "nothing else is known");
+        clock.follow(UnixMillis(1_000_500));
+        let now = clock.now().0;
+        assert!((1_000_500..1_010_000).contains(&now), "{now}");
+    }
+
+    #[test]
+    fn a_leader_that_never_heard_of_the_time_sets_it() {
+        let clock = ClusterClock::new(std::sync::Arc::new(|| 1_000_000));
+        clock.at_least(UnixMillis(9_000_000));
+        assert_eq!(clock.now().0, 9_000_000, "what was applied is not in the future");
+        clock.slew();
+        let now = clock.now().0;
+        assert!((8_999_999..9_010_000).contains(&now), "{now}");
     }
 
     #[test]
