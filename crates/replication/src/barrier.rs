@@ -72,9 +72,11 @@ pub(crate) struct Proof {
 
 /// The leader's side in the usual case: the proof at once, if the lease is valid.
 pub(crate) fn prove_by_lease(context: &Context) -> Option<Proof> {
-    // In this order: what is acknowledged is applied here, and a valid lease says that nobody
-    // else has acknowledged anything since.
-    let proof = Proof { index: context.applied.index(), at: context.clock.now() };
+    // In this order: what is stamped before that time is applied, or comes to nothing; what is
+    // acknowledged is applied here, and a valid lease says that nobody else has acknowledged
+    // anything since.
+    let at = context.stamps.read_time();
+    let proof = Proof { index: context.applied.index(), at };
     context.lease.is_valid().then_some(proof)
 }
 
@@ -83,10 +85,11 @@ pub(crate) async fn prove(raft: &Raft, context: &Context) -> Option<Proof> {
     if let Some(proof) = prove_by_lease(context) {
         return Some(proof);
     }
+    let at = context.stamps.read_time();
     let read_index = raft.get_read_log_id(ReadPolicy::ReadIndex);
     let read_index = tokio::time::timeout(PROVE_TIMEOUT, read_index).await.ok()?;
     let (read_log_id, _applied) = read_index.ok()?;
-    Some(Proof { index: log_index(read_log_id.log_id()).0, at: context.clock.now() })
+    Some(Proof { index: log_index(read_log_id.log_id()).0, at })
 }
 
 /// The task that sends barriers, one at a time.

@@ -18,6 +18,7 @@ use crate::node::LogLimits;
 use crate::peers::Peers;
 use crate::refusals::Refusals;
 use crate::space::Space;
+use crate::stamps::Stamps;
 use crate::tls::PeerTls;
 use crate::types::{Member, ReplicaId};
 use crate::waiting::Waiting;
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) barrier: Barrier,
     pub(crate) batcher: Batcher,
     pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) stamps: Arc<Stamps>,
     pub(crate) contact: Contact,
     pub(crate) urgent: Urgent,
     pub(crate) flights: Arc<Flights>,
@@ -122,6 +124,7 @@ impl Context {
             applied,
             barrier: Barrier::default(),
             batcher: Batcher::default(),
+            stamps: Arc::new(Stamps::new(Arc::clone(&clock))),
             clock,
             contact: Contact::new(),
             urgent: Urgent::default(),

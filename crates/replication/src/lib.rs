@@ -77,6 +77,7 @@ mod runtime;
 mod server;
 mod snapshot_file;
 mod space;
+mod stamps;
 mod state_machine;
 pub mod status;
 mod storage;

@@ -630,7 +630,8 @@ impl Client {
     /// The time at which expiry is judged, if reads may be answered at once; else see
     /// [`Client::read_barrier`].
     pub fn read_now(&self) -> Option<UnixMillis> {
-        self.context.lease.is_valid().then(|| self.context.clock.now())
+        let at = self.context.stamps.read_time();
+        self.context.lease.is_valid().then_some(at)
     }
 
     /// Waits until this node's copy may answer a linearizable read that starts now.

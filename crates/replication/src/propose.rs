@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use engine::Applied as EngineApplied;
 use openraft::errors::{ClientWriteError, Fatal};
-use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use tokio::sync::oneshot;
 
 use crate::context::Context;
+use crate::stamps::StampedResponder;
 use crate::types::{Answer, Proposal, Raft, SharedOutcomes, TypeConfig};
 
 /// What became of a batch, as far as the one who sent it must know.
@@ -32,8 +32,9 @@ pub(crate) async fn propose(
     context: &Context,
     body: Bytes,
 ) -> Result<Proposed, Fatal<TypeConfig>> {
-    let proposal = Proposal { stamped_at: context.clock.now(), body };
-    let (responder, proposed) = ProgressResponder::complete_only();
+    let stamp = context.stamps.stamp();
+    let proposal = Proposal { stamped_at: stamp.at(), body };
+    let (responder, proposed) = StampedResponder::new(stamp);
     raft.client_write_ff(proposal, Some(responder)).await?;
     Ok(proposed)
 }

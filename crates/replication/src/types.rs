@@ -73,7 +73,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Entry = openraft::Entry<Self::LeaderId, Self::Payload>;
     type AsyncRuntime = crate::runtime::Runtime;
     type Responder<T>
-        = openraft::impls::ProgressResponder<Self, T>
+        = crate::stamps::StampedResponder<T>
     where
         T: openraft::OptionalSend + 'static;
     type Batch<T>
