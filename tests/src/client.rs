@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-pub use binary::BinaryClient;
+pub use binary::{BinaryClient, BinaryReply};
 pub use text::TextClient;
 
 mod binary;
@@ -24,7 +24,7 @@ pub enum ClientError {
     #[error("answered {0:?}")]
     Refused(String),
     /// No reply within the client's patience.
-    #[error("no reply within {PATIENCE:?}")]
+    #[error("no reply in time")]
     Timeout,
     /// A reply that the request does not allow.
     #[error("unexpected reply {0:?}")]
@@ -148,13 +148,13 @@ impl From<io::Error> for ClientError {
     }
 }
 
-fn connect(port: u16) -> Result<TcpStream> {
+fn connect(port: u16, patience: Duration) -> Result<TcpStream> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(ClientError::Connect)?;
+    let stream = TcpStream::connect_timeout(&address, patience).map_err(ClientError::Connect)?;
     let set = stream
         .set_nodelay(true)
-        .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+        .and_then(|()| stream.set_read_timeout(Some(patience)))
+        .and_then(|()| stream.set_write_timeout(Some(patience)));
     set.map_err(ClientError::Connect)?;
     Ok(stream)
 }

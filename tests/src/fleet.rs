@@ -87,6 +87,14 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Starts a node from now on as the last words of one more command, which must become the node
+    /// without a fork.
+    pub fn wrap(&mut self, node: usize, words: &str) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.wrapper = format!("{} {words}", node.wrapper);
+        }
+    }
+
     /// Starts a node with its name, its addresses and the words of `options`.
     ///
     /// # Errors
@@ -152,6 +160,15 @@ impl Fleet {
     /// When it is down.
     pub fn signal(&self, node: usize, signal: Signal) -> Result<()> {
         self.process(node).as_mut().context("it is down")?.signal(signal)
+    }
+
+    /// The process id of a node.
+    ///
+    /// # Errors
+    ///
+    /// When it is down.
+    pub fn pid(&self, node: usize) -> Result<u32> {
+        Ok(self.process(node).as_ref().context("it is down")?.id())
     }
 
     /// Waits for a node to end by itself, after which it counts as down.
@@ -227,6 +244,18 @@ impl Fleet {
             }
             Ok(())
         })
+    }
+
+    /// Moves leadership to `node`, as an operator does who asks `via`.
+    ///
+    /// # Errors
+    ///
+    /// When the move is refused.
+    pub fn move_leader(&self, via: usize, node: usize) -> Result<()> {
+        let path = format!("/v1/leader?to={}", self.name(node));
+        let reply = http::post(self.admin_port(via), &path)?;
+        ensure!(reply.code == 200, "move to {}: {} {}", self.name(node), reply.code, reply.body);
+        Ok(())
     }
 
     /// The numbers of the members, as `via` knows them.

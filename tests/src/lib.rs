@@ -28,7 +28,9 @@
 //! names its own (`ROUNDS`, `SECONDS`, `SETS`).
 
 pub use certificates::Certificates;
-pub use client::{BinaryClient, Client, ClientError, Item, Protocol, Store, TextClient};
+pub use client::{
+    BinaryClient, BinaryReply, Client, ClientError, Item, Protocol, Store, TextClient,
+};
 pub use cluster::Cluster;
 pub use cluster_options::{ClusterOptions, Durability};
 pub use control::StockMemcached;
@@ -40,7 +42,7 @@ pub use load::Mixed;
 pub use loop_disk::{FileSystem, LoopDisk};
 pub use machine::{Undisturbed, stolen};
 pub use paced::{Journal, PacedWriter};
-pub use partitions::Partitions;
+pub use partitions::{Partitions, Rule};
 pub use poll::{pause, wait_for};
 pub use ports::free_port;
 pub use previous::previous_binary;

@@ -9,11 +9,13 @@
 //! connections, so the firewall does it, by the group. Then a packet says from whom it is, and to
 //! whom: on its way in for whoever made the connection, on its way out for whoever accepted it.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Cuts and heals the ways between nodes, in a network of the test's own, which ends with it.
 #[derive(Debug)]
@@ -21,26 +23,60 @@ pub struct Partitions {
     nodes: usize,
 }
 
+/// Something that happens to packets between nodes, and not to those of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule(String);
+
+impl Rule {
+    /// What `from` sends to `to` is dropped; not what comes back.
+    pub fn cut(from: usize, to: usize) -> Self {
+        let (from, to) = (Partitions::host(from), Partitions::host(to));
+        Self(format!("-s {from} -d {to} -j DROP"))
+    }
+
+    /// Of all packets, so many percent are dropped.
+    pub fn lose(percent: u8) -> Self {
+        Self(format!(
+            "-s {NETWORK} -d {NETWORK} -m statistic --mode random --probability {:.2} -j DROP",
+            f64::from(percent) / 100.0
+        ))
+    }
+
+    /// Whatever `node` sends to others resets the connection.
+    pub fn reset(node: usize) -> Self {
+        let host = Partitions::host(node);
+        Self(format!("-p tcp -s {host} -d {NETWORK} -j REJECT --reject-with tcp-reset"))
+    }
+}
+
 impl Partitions {
     /// Moves the calling thread, and all that it starts from now on, to a network of its own, with
     /// loopback alone, in which `nodes` nodes can be cut off from each other.
     ///
-    /// Only for a file with one test: processes are all started from the network of the first
-    /// [`Process`](crate::Process).
+    /// Only for files whose tests all do so, and one at a time: processes are all started from the
+    /// network of the first [`Process`](crate::Process), so that there is one for all tests.
     ///
     /// # Errors
     ///
     /// What this machine does not allow, or lacks: it needs root, `ip` and `iptables`.
     pub fn prepare(nodes: usize) -> Result<Self> {
-        unshare(CloneFlags::CLONE_NEWNET).context("a network of its own")?;
-        run("ip", "link set lo up")?;
-        iptables(&format!("-N {CHAIN}"))?;
-        iptables(&format!("-A INPUT -p tcp -j {CHAIN}"))?;
-        iptables(&format!("-A OUTPUT -p tcp -j {CHAIN}"))?;
+        let mut network = NETWORK_OF_ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(network) = network.as_ref() {
+            setns(network, CloneFlags::CLONE_NEWNET).context("the network of the first test")?;
+            iptables(&format!("-F {CHAIN}"))?;
+            iptables("-t nat -F POSTROUTING")?;
+        } else {
+            unshare(CloneFlags::CLONE_NEWNET).context("a network of its own")?;
+            run("ip", "link set lo up")?;
+            iptables(&format!("-N {CHAIN}"))?;
+            iptables(&format!("-A INPUT -p tcp -j {CHAIN}"))?;
+            iptables(&format!("-A OUTPUT -p tcp -j {CHAIN}"))?;
+            *network = Some(File::open("/proc/thread-self/ns/net")?);
+        }
         for node in 0..nodes {
             let (host, group) = (Self::host(node), Self::group(node));
             iptables(&format!(
-                "-t nat -A POSTROUTING -p tcp -d 127.77.0.0/16 -m owner --gid-owner {group} \
+                "-t nat -A POSTROUTING -p tcp -d {NETWORK} -m owner --gid-owner {group} \
                  -j SNAT --to-source {host}"
             ))?;
         }
@@ -64,8 +100,25 @@ impl Partitions {
     ///
     /// What iptables says.
     pub fn cut(&self, from: usize, to: usize) -> Result<()> {
-        let (from, to) = (Self::host(from), Self::host(to));
-        iptables(&format!("-A {CHAIN} -s {from} -d {to} -j DROP"))
+        self.begin(&Rule::cut(from, to))
+    }
+
+    /// Makes a rule hold.
+    ///
+    /// # Errors
+    ///
+    /// What iptables says.
+    pub fn begin(&self, rule: &Rule) -> Result<()> {
+        iptables(&format!("-A {CHAIN} {}", rule.0))
+    }
+
+    /// Ends what [`Self::begin`] began.
+    ///
+    /// # Errors
+    ///
+    /// What iptables says: the rule may have been healed.
+    pub fn end(&self, rule: &Rule) -> Result<()> {
+        iptables(&format!("-D {CHAIN} {}", rule.0))
     }
 
     /// Drops what `node` sends to any other one.
@@ -86,7 +139,7 @@ impl Partitions {
         self.others(node).try_for_each(|other| self.cut(other, node))
     }
 
-    /// Ends all cuts.
+    /// Ends all cuts and all rules.
     ///
     /// # Errors
     ///
@@ -115,4 +168,9 @@ fn run(program: &str, words: &str) -> Result<()> {
     Ok(())
 }
 
+/// The network of the first test, which later ones of the same file enter.
+static NETWORK_OF_ALL: Mutex<Option<File>> = Mutex::new(None);
+
 const CHAIN: &str = "CLUSTER-TESTS";
+/// Peer addresses, all of them.
+const NETWORK: &str = "127.77.0.0/16";

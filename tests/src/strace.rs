@@ -24,10 +24,25 @@ impl Strace {
     ///
     /// When strace is not installed, or may not attach.
     pub fn fail_syncs(pid: u32, dir: &Path) -> Result<Self> {
+        Self::attach(pid, dir, "error=EIO")
+    }
+
+    /// Lets every later `fsync` and `fdatasync` of process `pid` take `delay` longer, until the
+    /// tracer is dropped; returns once that is so. `dir` takes the tracer's files.
+    ///
+    /// # Errors
+    ///
+    /// When strace is not installed, or may not attach.
+    pub fn delay_syncs(pid: u32, delay: Duration, dir: &Path) -> Result<Self> {
+        Self::attach(pid, dir, &format!("delay_enter={}", delay.as_micros()))
+    }
+
+    fn attach(pid: u32, dir: &Path, injected: &str) -> Result<Self> {
         let log = dir.join(format!("strace-{pid}"));
         let mut args: Vec<OsString> =
             ["-f", "-ttt", "-e", "trace=fsync,fdatasync"].map(OsString::from).into();
-        args.extend(["-e", "inject=fsync,fdatasync:error=EIO", "-p"].map(OsString::from));
+        let inject = format!("inject=fsync,fdatasync:{injected}");
+        args.extend(["-e", &inject, "-p"].map(OsString::from));
         args.extend([pid.to_string().into(), "-o".into(), log.clone().into()]);
         let said = dir.join(format!("strace-{pid}.said"));
         let tracer = Process::spawn(Path::new("strace"), &args, &said)?;

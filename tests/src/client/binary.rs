@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use super::{ClientError, Item, Result, Store, connect};
+use super::{ClientError, Item, PATIENCE, Result, Store, connect};
 
 /// A client of the binary protocol.
 #[derive(Debug)]
@@ -14,11 +15,16 @@ pub struct BinaryClient {
 }
 
 /// A reply, taken apart.
-struct Reply {
-    status: u16,
-    cas_unique: u64,
-    extras: Vec<u8>,
-    value: Vec<u8>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinaryReply {
+    /// Zero is success.
+    pub status: u16,
+    /// The version of the item; zero where there is none.
+    pub cas_unique: u64,
+    /// Flags, before a value.
+    pub extras: Vec<u8>,
+    /// A value, a number, or the text of an error.
+    pub value: Vec<u8>,
 }
 
 impl BinaryClient {
@@ -28,7 +34,16 @@ impl BinaryClient {
     ///
     /// [`ClientError::Connect`].
     pub fn connect(port: u16) -> Result<Self> {
-        Ok(Self { stream: connect(port)?, opaque: 0 })
+        Self::connect_within(port, PATIENCE)
+    }
+
+    /// As [`Self::connect`], with as much patience for the connection and for each reply.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Connect`].
+    pub fn connect_within(port: u16, patience: Duration) -> Result<Self> {
+        Ok(Self { stream: connect(port, patience)?, opaque: 0 })
     }
 
     /// GET (0x00); `None` is a miss.
@@ -119,7 +134,30 @@ impl BinaryClient {
         }
     }
 
-    fn exchange(&mut self, opcode: u8, extras: &[u8], key: &str, value: &[u8]) -> Result<Reply> {
+    fn exchange(
+        &mut self,
+        opcode: u8,
+        extras: &[u8],
+        key: &str,
+        value: &[u8],
+    ) -> Result<BinaryReply> {
+        self.ask(opcode, 0, extras, key, value)
+    }
+
+    /// Any request, `cas_unique` zero for one that names no version, and its reply, whatever the
+    /// status.
+    ///
+    /// # Errors
+    ///
+    /// Any but [`ClientError::Connect`] and [`ClientError::Refused`].
+    pub fn ask(
+        &mut self,
+        opcode: u8,
+        cas_unique: u64,
+        extras: &[u8],
+        key: &str,
+        value: &[u8],
+    ) -> Result<BinaryReply> {
         self.opaque = self.opaque.wrapping_add(1);
         let too_long = |_| ClientError::Unexpected("a request too long for its header".into());
         let extras_len = u8::try_from(extras.len()).map_err(too_long)?;
@@ -132,7 +170,7 @@ impl BinaryClient {
         request.extend_from_slice(&[extras_len, 0, 0, 0]);
         request.extend_from_slice(&body_len.to_be_bytes());
         request.extend_from_slice(&self.opaque.to_be_bytes());
-        request.extend_from_slice(&[0; 8]);
+        request.extend_from_slice(&cas_unique.to_be_bytes());
         for part in [extras, key.as_bytes(), value] {
             request.extend_from_slice(part);
         }
@@ -140,7 +178,7 @@ impl BinaryClient {
         self.reply(opcode)
     }
 
-    fn reply(&mut self, want: u8) -> Result<Reply> {
+    fn reply(&mut self, want: u8) -> Result<BinaryReply> {
         let mut header = [0; 24];
         self.stream.read_exact(&mut header)?;
         let [magic, opcode, k0, k1, extras_len, _, s0, s1, b0, b1, b2, b3, rest @ ..] = header;
@@ -157,12 +195,13 @@ impl BinaryClient {
         let value = extras.split_off(value_at);
         extras.truncate(usize::from(extras_len));
         let status = u16::from_be_bytes([s0, s1]);
-        Ok(Reply { status, cas_unique: u64::from_be_bytes(cas), extras, value })
+        Ok(BinaryReply { status, cas_unique: u64::from_be_bytes(cas), extras, value })
     }
 }
 
-impl Reply {
-    fn refused(&self) -> ClientError {
+impl BinaryReply {
+    /// The reply as an error.
+    pub fn refused(&self) -> ClientError {
         let text = String::from_utf8_lossy(&self.value);
         ClientError::Refused(format!("status {:#x} {text}", self.status))
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use super::{ClientError, Item, Result, Store, connect};
+use super::{ClientError, Item, PATIENCE, Result, Store, connect};
 
 /// A client of the text protocol.
 #[derive(Debug)]
@@ -19,7 +20,16 @@ impl TextClient {
     ///
     /// [`ClientError::Connect`].
     pub fn connect(port: u16) -> Result<Self> {
-        Ok(Self { stream: BufReader::with_capacity(64 * 1024, connect(port)?) })
+        Self::connect_within(port, PATIENCE)
+    }
+
+    /// As [`Self::connect`], with as much patience for the connection and for each reply.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Connect`].
+    pub fn connect_within(port: u16, patience: Duration) -> Result<Self> {
+        Ok(Self { stream: BufReader::with_capacity(64 * 1024, connect(port, patience)?) })
     }
 
     /// `get` of one key; `None` is a miss.

@@ -1,0 +1,207 @@
+//! Chaos: real processes, faults drawn from a seed, and every reply must be explained by an order
+//! of all requests in which each took effect once, while it was under way.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use cluster_tests::{Partitions, Rng, StockMemcached, alone, count, seed, wait_for};
+
+use chaos::client::{Recorder, load};
+use chaos::faults::Fault;
+use chaos::ground::{Ground, Shape, clock_library};
+use chaos::judge::{Finding, Judge};
+use chaos::round::play;
+use oracle::Operation;
+
+mod chaos {
+    pub(crate) mod client;
+    pub(crate) mod faults;
+    pub(crate) mod ground;
+    pub(crate) mod judge;
+    pub(crate) mod requests;
+    pub(crate) mod round;
+    pub(crate) mod wire;
+}
+
+/// Method: round after round, on clusters of each shape in turn, for `SECONDS`. In a round eight
+/// clients ask in text and in binary through all nodes while some faults begin, overlap and end;
+/// then the cluster must be whole, every key is read through every node, the digests must be equal,
+/// and the history is judged. Each fault that a shape allows comes up before any comes again. A
+/// round with fewer than 200 answers a second does not count; half of the rounds must.
+#[test]
+fn every_history_is_linearizable() -> Result<()> {
+    let _alone = alone();
+    let Some(partitions) = prepare() else { return Ok(()) };
+    let judge = Judge::build()?;
+    let seed = seed();
+    let mut rng = Rng::new(seed);
+    let lasts = Duration::from_secs(count("SECONDS", 90, 30));
+    let rounds = if lasts < LONG { 1 } else { ROUNDS_OF_A_LONG_RUN };
+    let (mut decks, mut tally) = (Decks::default(), Tally::default());
+    let began = Instant::now();
+    for turn in 0.. {
+        if lasts <= began.elapsed() {
+            break;
+        }
+        let shape = Shape::ALL.into_iter().cycle().nth(turn % Shape::ALL.len());
+        let shape = shape.unwrap_or(Shape::Disks);
+        // Half of the clusters run without the library, as they do in production.
+        let clocks = clock_library().is_some() && rng.below(2) == 0;
+        let ground = Ground::form(shape, clocks, &partitions)?;
+        for round in 0..rounds {
+            if lasts <= began.elapsed() {
+                break;
+            }
+            let faults = decks.draw(&ground, &mut rng);
+            let name = format!("{seed}-{turn}-{round}");
+            println!("\n==== {shape:?}, clocks {clocks}");
+            let told = play(&name, &ground, &faults, &mut rng, &judge)?;
+            tally.add(&faults, told.counts(), told.answered, told.unknown);
+        }
+        ground.finish()?;
+    }
+    tally.judge(began.elapsed())
+}
+
+/// Method: the same clients and the same judge with three memcacheds that know nothing of each
+/// other: they must be found out.
+#[test]
+fn three_stock_memcacheds_are_found_out() -> Result<()> {
+    let _alone = alone();
+    let history = of_stock(3, |recorder, _| wait_for_answers(recorder, 1000))?;
+    found_out(&history)
+}
+
+/// Method: as above with one memcached, which is killed and started again: what it forgot must be
+/// found. One that is left alone is linearizable, and must not be called anything else.
+#[test]
+fn one_stock_memcached_is_found_out_when_it_is_killed() -> Result<()> {
+    let _alone = alone();
+    let alone = of_stock(1, |recorder, _| wait_for_answers(recorder, 3000))?;
+    let finding = Judge::build()?.with_slack(STOCK_SLACK_US).judge(&alone)?;
+    ensure!(finding == Finding::Linearizable, "one that is left alone: {finding:?}");
+    println!("{} requests of one that is left alone: {finding:?}", alone.len());
+    let history = of_stock(1, |recorder, stock| {
+        wait_for_answers(recorder, 500)?;
+        stock.kill(0)?;
+        stock.restart(0)?;
+        wait_for_answers(recorder, 500)
+    })?;
+    found_out(&history)
+}
+
+/// What clients were told by memcacheds to which `work` is done.
+fn of_stock(
+    nodes: usize,
+    work: impl FnOnce(&Recorder, &StockMemcached) -> Result<()>,
+) -> Result<Vec<Operation>> {
+    // The network of the other tests, if there is one: all processes are started from it.
+    let _partitions = Partitions::prepare(1);
+    let stock = StockMemcached::start(nodes)?;
+    let ports: Vec<_> = (0..nodes).map(|node| stock.client_port(node)).collect();
+    let (recorder, stop) = (Recorder::new(), AtomicBool::new(false));
+    let mut rng = Rng::new(seed());
+    thread::scope(|scope| {
+        let clients = scope.spawn(|| load(&ports, &mut rng, &recorder, &stop));
+        let worked = work(&recorder, &stock);
+        stop.store(true, Ordering::SeqCst);
+        clients.join().map_err(|_| anyhow!("a client panicked"))?;
+        worked
+    })?;
+    recorder.take()
+}
+
+fn found_out(history: &[Operation]) -> Result<()> {
+    let count = history.len();
+    match Judge::build()?.with_slack(STOCK_SLACK_US).judge(history)? {
+        Finding::Violation(violation) => {
+            println!("{count} requests: {violation}");
+            Ok(())
+        }
+        other @ (Finding::Linearizable | Finding::Undecided(_)) => {
+            Err(anyhow!("{count} requests of stock memcached are {other:?}"))
+        }
+    }
+}
+
+/// The faults still to come, for each shape of a cluster.
+#[derive(Default)]
+struct Decks(BTreeMap<(u8, bool), Vec<Fault>>);
+
+/// What has happened so far.
+#[derive(Default)]
+struct Tally {
+    rounds: usize,
+    counted: usize,
+    answered: usize,
+    unknown: usize,
+    faults: BTreeMap<String, usize>,
+}
+
+impl Decks {
+    /// One to three faults; shuffled anew when none is left.
+    fn draw(&mut self, ground: &Ground<'_>, rng: &mut Rng) -> Vec<Fault> {
+        let deck = self.0.entry((ground.shape as u8, ground.clocks)).or_default();
+        (0..=rng.below(FAULTS_MAX))
+            .filter_map(|_| {
+                if deck.is_empty() {
+                    *deck = Fault::all_of(ground);
+                }
+                let drawn = rng.index(deck.len());
+                (drawn < deck.len()).then(|| deck.swap_remove(drawn))
+            })
+            .collect()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, faults: &[Fault], counts: bool, answered: usize, unknown: usize) {
+        self.rounds += 1;
+        self.counted += usize::from(counts);
+        self.answered += answered;
+        self.unknown += unknown;
+        for fault in faults {
+            *self.faults.entry(format!("{:>3} {}", fault.row, fault.name)).or_default() += 1;
+        }
+    }
+
+    fn judge(&self, lasted: Duration) -> Result<()> {
+        let Self { rounds, counted, answered, unknown, faults } = self;
+        println!("\n{rounds} rounds in {lasted:.0?}, {counted} of which count");
+        println!("{answered} answered, {unknown} unknown: every history is linearizable");
+        faults.iter().for_each(|(name, times)| println!("{times:>5} x {name}"));
+        ensure!(0 < *counted && rounds <= &(2 * counted), "{counted} of {rounds} rounds count");
+        Ok(())
+    }
+}
+
+/// None, loudly, where this machine has no networks of one's own.
+fn prepare() -> Option<Partitions> {
+    match Partitions::prepare(Shape::Five.nodes()) {
+        Ok(partitions) => Some(partitions),
+        Err(why) => {
+            println!("\nSKIPPED, NOTHING WAS PROVED: no partitions here: {why:#}");
+            None
+        }
+    }
+}
+
+fn wait_for_answers(recorder: &Recorder, more: usize) -> Result<()> {
+    let wanted = recorder.answered() + more;
+    wait_for("answers", Duration::from_secs(30), || {
+        let have = recorder.answered();
+        ensure!(wanted <= have, "{have} of {wanted}");
+        Ok(())
+    })
+}
+
+/// In a round.
+const FAULTS_MAX: u64 = 3;
+/// Its clock goes in whole seconds.
+const STOCK_SLACK_US: u64 = 2_000_000;
+/// From here on a cluster lives for several rounds.
+const LONG: Duration = Duration::from_secs(300);
+const ROUNDS_OF_A_LONG_RUN: usize = 4;
