@@ -42,7 +42,7 @@ pub use load::Mixed;
 pub use loop_disk::{FileSystem, LoopDisk};
 pub use machine::{Undisturbed, stolen};
 pub use paced::{Journal, PacedWriter};
-pub use partitions::{Partitions, Rule};
+pub use partitions::{Narrow, Partitions, Rule};
 pub use poll::{pause, wait_for};
 pub use ports::free_port;
 pub use previous::previous_binary;

@@ -23,7 +23,11 @@ pub struct Partitions {
     nodes: usize,
 }
 
-/// Something that happens to packets between nodes, and not to those of clients.
+/// A narrow way for all packets, as long as it lives.
+#[derive(Debug)]
+pub struct Narrow(());
+
+/// Something that happens to packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule(String);
 
@@ -40,6 +44,17 @@ impl Rule {
             "-s {NETWORK} -d {NETWORK} -m statistic --mode random --probability {:.2} -j DROP",
             f64::from(percent) / 100.0
         ))
+    }
+
+    /// Whatever clients send to `port` resets their connections, and not those of the node.
+    pub fn reset_clients(port: u16) -> Self {
+        Self(format!("-p tcp -d 127.0.0.1 --dport {port} -j REJECT --reject-with tcp-reset"))
+    }
+
+    /// Whatever clients send to `port`, or are sent from there, is dropped.
+    pub fn cut_clients(port: u16) -> [Self; 2] {
+        let way = |end| Self(format!("-p tcp -d 127.0.0.1 --{end} {port} -j DROP"));
+        ["dport", "sport"].map(way)
     }
 
     /// Whatever `node` sends to others resets the connection.
@@ -139,6 +154,21 @@ impl Partitions {
         self.others(node).try_for_each(|other| self.cut(other, node))
     }
 
+    /// Lets all packets, those of clients as well, queue up for so many kilobits a second; none if
+    /// this kernel cannot.
+    ///
+    /// # Errors
+    ///
+    /// When it is narrow already.
+    pub fn narrow(&self, kbit: u32) -> Result<Option<Narrow>> {
+        let queue = format!("tbf rate {kbit}kbit burst 64kbit latency 100ms");
+        match run("tc", &format!("qdisc add dev lo root {queue}")) {
+            Ok(()) => Ok(Some(Narrow(()))),
+            Err(why) if why.to_string().contains("kind is unknown") => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
     /// Ends all cuts and all rules.
     ///
     /// # Errors
@@ -150,6 +180,14 @@ impl Partitions {
 
     fn others(&self, node: usize) -> impl Iterator<Item = usize> {
         (0..self.nodes).filter(move |other| *other != node)
+    }
+}
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        if let Err(error) = run("tc", "qdisc del dev lo root") {
+            println!("{error:#}");
+        }
     }
 }
 

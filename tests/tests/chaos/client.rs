@@ -15,6 +15,8 @@ use super::wire::{Fate, Wire};
 /// What all clients of a round told, and what no node may say.
 #[derive(Debug)]
 pub(crate) struct Recorder {
+    /// Begins the names of all keys: a cluster may have those of an earlier history.
+    prefix: String,
     began: Instant,
     operations: Mutex<Vec<Operation>>,
     violations: Violations,
@@ -29,7 +31,7 @@ pub(crate) fn load(ports: &[u16], rng: &mut Rng, recorder: &Recorder, stop: &Ato
         for id in 0..CLIENTS {
             let protocol = if id % 2 == 0 { Protocol::Text } else { Protocol::Binary };
             let patience = PATIENCE.get(id as usize / 2).copied().unwrap_or(PATIENCE_LAST);
-            let mut requests = Requests::new(id, Rng::new(rng.bits()), protocol);
+            let mut requests = Requests::new(id, &recorder.prefix, Rng::new(rng.bits()), protocol);
             scope.spawn(move || {
                 let mut wire = None;
                 while !stop.load(Ordering::SeqCst) {
@@ -57,8 +59,9 @@ pub(crate) fn load(ports: &[u16], rng: &mut Rng, recorder: &Recorder, stop: &Ato
 
 impl Recorder {
     /// Nothing yet; the clock of the history starts.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         Self {
+            prefix: prefix.to_owned(),
             began: Instant::now(),
             operations: Mutex::default(),
             violations: Violations::default(),

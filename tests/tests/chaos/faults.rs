@@ -18,7 +18,7 @@ use super::ground::{Ground, Shape};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
     /// Of the row of the matrix, if it has one.
-    pub(crate) row: &'static str,
+    row: &'static str,
     pub(crate) name: &'static str,
     needs: Needs,
     inflict: fn(&mut Site<'_>) -> Result<()>,
@@ -78,6 +78,12 @@ impl Fault {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>3} {}", self.row, self.name)
+    }
+}
+
 impl Site<'_> {
     /// Lets the fault last.
     fn last(&self) {
@@ -87,8 +93,7 @@ impl Site<'_> {
     /// Says what has just been done, and to whom.
     fn note(&self, node: Option<usize>, what: &str) {
         let name = node.map_or("", |node| self.ground.fleet.name(node));
-        let Fault { row, name: fault, .. } = self.fault;
-        self.diary.note(&format!("{row:>3} {fault}: {name} {what}"));
+        self.diary.note(&format!("{}: {name} {what}", self.fault));
     }
 
     /// Says that the fault found nobody.
@@ -144,7 +149,10 @@ const FAULTS: &[Fault] = &[
     fault("11", "bridge of two halves", Needs::Five, network::bridge_of_halves),
     fault("12", "5 % loss", Needs::Nothing, network::some_loss),
     fault("12", "20 % loss", Needs::Nothing, network::much_loss),
+    fault("13", "slow network", Needs::Nothing, network::slow),
     fault("14", "resets, flapping", Needs::Nothing, network::resets),
+    fault("14", "clients reset", Needs::Nothing, network::reset_clients),
+    fault("15", "clients cut off", Needs::Nothing, network::cut_clients),
     fault("16", "clock an hour off", Needs::Clocks, clocks::step),
     fault("16", "clock strobe", Needs::Clocks, clocks::strobe),
     fault("18", "disk of one full", Needs::Disks, disks::one_full),

@@ -10,6 +10,8 @@ use oracle::{Input, Output, Ttl};
 #[derive(Debug)]
 pub(crate) struct Requests {
     client: u32,
+    /// Begins the names of all keys.
+    prefix: String,
     rng: Rng,
     /// Binary has no exptime in the past.
     protocol: Protocol,
@@ -20,9 +22,16 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// For one client, which draws from `rng`.
-    pub(crate) fn new(client: u32, rng: Rng, protocol: Protocol) -> Self {
-        Self { client, rng, protocol, written: 0, tokens: BTreeMap::new() }
+    /// For one client, which draws from `rng`; `prefix` is that of all keys of a history.
+    pub(crate) fn new(client: u32, prefix: &str, rng: Rng, protocol: Protocol) -> Self {
+        Self {
+            client,
+            prefix: prefix.to_owned(),
+            rng,
+            protocol,
+            written: 0,
+            tokens: BTreeMap::new(),
+        }
     }
 
     /// The next one, at a time since the load began.
@@ -34,11 +43,12 @@ impl Requests {
         let value = format!("v{}-{}", self.client, self.written);
         let late = u64::from(self.rng.below(8) == 0);
         let era = (at.as_secs() / ERA_S).saturating_sub(late);
+        let prefix = format!("{}-{era}", self.prefix);
         match self.rng.below(10) {
-            0..2 => (format!("e{era}-counter{}", self.rng.below(2)), self.count()),
-            2 => (format!("e{era}-text{}", self.rng.below(2)), self.write_text(value)),
+            0..2 => (format!("{prefix}-counter{}", self.rng.below(2)), self.count()),
+            2 => (format!("{prefix}-text{}", self.rng.below(2)), self.write_text(value)),
             _ => {
-                let key = format!("e{era}-key{}", self.rng.below(6));
+                let key = format!("{prefix}-key{}", self.rng.below(6));
                 let input = self.use_key(&key, value);
                 (key, input)
             }

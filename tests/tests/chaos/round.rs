@@ -35,7 +35,7 @@ pub(crate) fn play(
     rng: &mut Rng,
     judge: &Judge,
 ) -> Result<Told> {
-    let recorder = Recorder::new();
+    let recorder = Recorder::new(name);
     let elapsed = || recorder.elapsed();
     let diary = Diary::new(&elapsed);
     let played = under_load(ground, faults, rng, &recorder, &diary);

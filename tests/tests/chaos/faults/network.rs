@@ -75,6 +75,32 @@ pub(super) fn resets(site: &mut Site<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whatever clients send to a node resets their connections; the node does not know.
+pub(super) fn reset_clients(site: &mut Site<'_>) -> Result<()> {
+    let node = site.rng.index(site.ground.nodes().len());
+    let rule = Rule::reset_clients(site.ground.fleet.client_port(node));
+    under(site, &[rule], &format!("of n{}", node + 1))
+}
+
+/// Whatever clients send to a node, or it to them, is dropped.
+pub(super) fn cut_clients(site: &mut Site<'_>) -> Result<()> {
+    let node = site.rng.index(site.ground.nodes().len());
+    let rules = Rule::cut_clients(site.ground.fleet.client_port(node));
+    under(site, &rules, &format!("of n{}", node + 1))
+}
+
+/// All packets queue up for a narrow way, and some find no room.
+pub(super) fn slow(site: &mut Site<'_>) -> Result<()> {
+    let Some(_narrow) = site.ground.partitions.narrow(NARROW_KBIT)? else {
+        site.note(None, "not with this kernel");
+        return Ok(());
+    };
+    site.note(None, "begins");
+    site.last();
+    site.note(None, "over");
+    Ok(())
+}
+
 /// The leader, or anybody if none is known, and the others in some order.
 fn leader_first(site: &mut Site<'_>) -> (usize, Vec<usize>) {
     let count = site.ground.nodes().len();
@@ -105,4 +131,6 @@ fn under(site: &Site<'_>, rules: &[Rule], what: &str) -> Result<()> {
     Ok(())
 }
 
+/// Less than the load needs.
+const NARROW_KBIT: u32 = 3000;
 const FLAP: Duration = Duration::from_millis(200);
