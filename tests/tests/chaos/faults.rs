@@ -70,7 +70,8 @@ impl Fault {
     /// Lets it happen from its beginning to its end.
     pub(crate) fn happen(self, ground: &Ground<'_>, mut rng: Rng, diary: &Diary<'_>) -> Result<()> {
         let begins = Duration::from_millis(rng.below(BEGINS_MAX_MS));
-        let lasts = Duration::from_millis(LASTS_MIN_MS + rng.below(LASTS_MORE_MS));
+        let long = if ground.patient && rng.below(10) == 0 { LONG_FACTOR } else { 1 };
+        let lasts = Duration::from_millis(LASTS_MIN_MS + rng.below(LASTS_MORE_MS * long));
         // Not a wait: when it begins is what was drawn.
         thread::sleep(begins);
         let mut site = Site { ground, rng, lasts, fault: self, diary };
@@ -167,3 +168,5 @@ const FAULTS: &[Fault] = &[
 const BEGINS_MAX_MS: u64 = 3000;
 const LASTS_MIN_MS: u64 = 300;
 const LASTS_MORE_MS: u64 = 3700;
+/// How much longer some faults last in a long run.
+const LONG_FACTOR: u64 = 8;

@@ -18,6 +18,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) shape: Shape,
     /// Whether the nodes' wall clocks can be set.
     pub(crate) clocks: bool,
+    /// Whether some faults last long.
+    pub(crate) patient: bool,
     /// Held by the fault that a node's process suffers from.
     claims: Vec<Mutex<()>>,
     /// Held while a node has lost what it had: not more than one may.
@@ -57,7 +59,12 @@ pub(crate) struct Claim<'a> {
 
 impl<'a> Ground<'a> {
     /// Starts a cluster and waits until it is whole.
-    pub(crate) fn form(shape: Shape, clocks: bool, partitions: &'a Partitions) -> Result<Self> {
+    pub(crate) fn form(
+        shape: Shape,
+        clocks: bool,
+        patient: bool,
+        partitions: &'a Partitions,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("chaos-").tempdir()?;
         let disk = |number| {
             LoopDisk::create(dir.path(), &format!("disk{number}"), FileSystem::Ext4, DISK_LEN)
@@ -77,7 +84,8 @@ impl<'a> Ground<'a> {
         }
         let (losing, timing) = Default::default();
         let claims = free();
-        let ground = Self { fleet, partitions, shape, clocks, claims, losing, timing, disks, dir };
+        let ground =
+            Self { fleet, partitions, shape, clocks, patient, claims, losing, timing, disks, dir };
         for node in ground.nodes() {
             ground.set_clock(node, Duration::ZERO, false)?;
             let expected = shape.nodes();
@@ -216,7 +224,8 @@ impl<'a> Ground<'a> {
     fn options(&self, node: usize) -> String {
         let (join, dir) = (self.fleet.join(self.shape.nodes()), self.data_dir(node));
         match self.shape {
-            Shape::Memory => join,
+            // The log may be a tenth of the memory: whoever is away for seconds needs a snapshot.
+            Shape::Memory => format!("{join} -m 4 -M"),
             Shape::Disks => format!("{join} --data-dir {} --durability fsync", dir.display()),
             Shape::Five => format!("{join} --data-dir {} --durability os", dir.display()),
         }

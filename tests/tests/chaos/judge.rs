@@ -1,10 +1,11 @@
 //! Whether a history can be explained: the quick judge, and then the judge of record.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use cluster_tests::Fleet;
 use oracle::porcupine::{Judgement, Porcupine, PorcupineError};
 use oracle::{Limits, Operation, Verdict, write_jsonl};
 use tempfile::TempDir;
@@ -75,11 +76,20 @@ impl Judge {
     }
 }
 
-/// Keeps a history for people, in the target directory; says where.
-pub(crate) fn keep(name: &str, history: &[Operation]) -> Result<PathBuf> {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{name}.jsonl"));
-    write(&file, history)?;
-    Ok(file)
+/// Keeps a history, and what the nodes said, for people, in the target directory; says where.
+pub(crate) fn keep(
+    name: &str,
+    history: &[Operation],
+    fleet: &Fleet,
+    nodes: usize,
+) -> Result<PathBuf> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{name}"));
+    fs::create_dir_all(&dir)?;
+    write(&dir.join("history.jsonl"), history)?;
+    for node in 0..nodes {
+        fs::write(dir.join(fleet.name(node)).with_extension("log"), fleet.log(node))?;
+    }
+    Ok(dir)
 }
 
 fn write(file: &Path, history: &[Operation]) -> Result<()> {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use cluster_tests::{Rng, wait_for};
 
+use super::ballast::ballast;
 use super::client::{Recorder, load};
 use super::faults::{Diary, Fault};
-use super::ground::Ground;
+use super::ground::{Ground, Shape};
 use super::judge::{Finding, Judge, keep};
 
 /// What a round came to.
@@ -44,13 +45,16 @@ pub(crate) fn play(
     let rate = match played {
         Ok(rate) => rate,
         Err(why) => {
-            let kept = keep(name, &recorder.take()?)?;
-            return Err(why.context(format!("{story}\nhistory: {}", kept.display())));
+            let kept = keep(name, &recorder.take()?, &ground.fleet, ground.nodes().len())?;
+            return Err(why.context(format!("{story}\nevidence: {}", kept.display())));
         }
     };
     let read = recorder.read_all(&ground.ports(), ANSWERS_WITHIN);
     let history = recorder.take().with_context(|| story.clone())?;
-    let kept = || keep(name, &history).map(|file| format!("{story}\nhistory: {}", file.display()));
+    let kept = || {
+        let kept = keep(name, &history, &ground.fleet, ground.nodes().len());
+        kept.map(|dir| format!("{story}\nevidence: {}", dir.display()))
+    };
     if let Err(why) = read.and_then(|()| ground.wait_equal()) {
         return Err(why.context(kept()?));
     }
@@ -74,9 +78,12 @@ fn under_load(
 ) -> Result<f64> {
     let ports = ground.ports();
     let stop = AtomicBool::new(false);
-    let mut of_load = Rng::new(rng.bits());
+    let (mut of_load, mut of_ballast) = (Rng::new(rng.bits()), Rng::new(rng.bits()));
     thread::scope(|scope| {
         let clients = scope.spawn(|| load(&ports, &mut of_load, recorder, &stop));
+        if ground.patient && ground.shape != Shape::Memory {
+            scope.spawn(|| ballast(&ports, &mut of_ballast, &stop));
+        }
         let happened: Vec<_> = faults
             .iter()
             .map(|fault| (fault.name, Rng::new(rng.bits())))
