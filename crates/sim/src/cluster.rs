@@ -24,6 +24,8 @@ pub struct Cluster {
     doomed: BTreeSet<HostId>,
     /// Of them, those that nobody has been told of.
     lost: Vec<HostId>,
+    /// Hosts whose node an operator may have removed.
+    removed: BTreeSet<HostId>,
     /// Hosts whose node may end by itself, and until when.
     excused: Vec<Option<u64>>,
     draw: Draw,
@@ -44,9 +46,9 @@ impl Cluster {
             host.start(&config, 0, false)?;
         }
         let excused = vec![None; hosts.len()];
-        let (forgotten, doomed) = (BTreeSet::new(), BTreeSet::new());
+        let (forgotten, doomed, removed) = Default::default();
         let (now_us, lost) = (0, Vec::new());
-        Ok(Self { hosts, network, config, now_us, forgotten, doomed, lost, excused, draw })
+        Ok(Self { hosts, network, config, now_us, forgotten, doomed, lost, removed, excused, draw })
     }
 
     /// One step of time for everybody, in an order that is drawn.
@@ -103,6 +105,21 @@ impl Cluster {
     pub fn lose(&mut self, host: HostId) {
         self.doomed.remove(&host);
         self.lost.push(host);
+    }
+
+    /// What a host was doomed to will not happen.
+    pub fn spare(&mut self, host: HostId) {
+        self.doomed.remove(&host);
+    }
+
+    /// From now on the node of `host` may end as one that was removed.
+    pub fn may_be_removed(&mut self, host: HostId) {
+        self.removed.insert(host);
+    }
+
+    /// Whether the node of `host` may have ended as one that was removed, once.
+    pub fn take_removed(&mut self, host: HostId) -> bool {
+        self.removed.remove(&host)
     }
 
     /// Whether a host has lost what its replica held, and that is not replaced.

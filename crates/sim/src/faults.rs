@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use replication::{MemberChange, MemberError};
+use tokio::task::JoinHandle;
+
 use crate::cluster::Cluster;
 use crate::host::DiskPace;
 use crate::network::{HostId, Weather};
+use crate::process::poll_task;
 use crate::rng::Draw;
 
 /// Draws one fault after the other, and ends each in its time.
@@ -13,6 +17,7 @@ pub struct Faults {
     kinds: Vec<Kind>,
     next_at_us: u64,
     ends: Vec<(u64, End)>,
+    removals: Vec<(HostId, Removal)>,
     /// What was done, for people.
     pub log: Vec<(u64, String)>,
 }
@@ -54,11 +59,13 @@ pub enum Kind {
     Weather,
     /// An operator moves leadership.
     MoveLeader,
+    /// An operator removes a member, which ends and comes back as a new one.
+    RemoveMember,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Kill,
         Self::PowerLoss,
         Self::KillAll,
@@ -76,6 +83,7 @@ impl Kind {
         Self::SyncFailure,
         Self::Weather,
         Self::MoveLeader,
+        Self::RemoveMember,
     ];
 
     fn needs_disk(self) -> bool {
@@ -90,6 +98,9 @@ impl Kind {
         )
     }
 }
+
+/// An operator's request, and its answer.
+type Removal = JoinHandle<Result<Vec<String>, MemberError>>;
 
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -113,7 +124,8 @@ impl Faults {
         let count = usize::try_from(draw.between(2, 6)).unwrap_or(2);
         kinds.truncate(count);
         let next_at_us = draw.between(FIRST_US, 2 * FIRST_US);
-        Self { draw, kinds, next_at_us, ends: Vec::new(), log: Vec::new() }
+        let (ends, removals, log) = Default::default();
+        Self { draw, kinds, next_at_us, ends, removals, log }
     }
 
     /// The kinds that were drawn.
@@ -144,6 +156,7 @@ impl Faults {
     ///
     /// If a process cannot have a runtime.
     pub fn end_due(&mut self, cluster: &mut Cluster) -> std::io::Result<()> {
+        self.end_removals(cluster);
         let now = cluster.now_us;
         while let Some(due) = self.ends.iter().position(|(at, _)| *at <= now) {
             let (_, end) = self.ends.remove(due);
@@ -214,6 +227,7 @@ impl Faults {
             }
             Kind::Weather => self.weather(cluster),
             Kind::MoveLeader => self.move_leader(cluster, host),
+            Kind::RemoveMember => self.remove_member(cluster, host),
         }
     }
 
@@ -379,6 +393,40 @@ impl Faults {
             // Whether it works is not asked: what must hold is asked of everything else.
             drop(moving);
         }
+    }
+
+    /// Asks the node of host `asked`.
+    fn remove_member(&mut self, cluster: &mut Cluster, asked: HostId) {
+        let all: Vec<_> = (0..cluster.hosts.len()).collect();
+        let Some(id) = self.draw.pick(&all).filter(|id| cluster.may_forget(&[*id])) else { return };
+        let Some(host) = cluster.hosts.get(asked) else { return };
+        let (Some(process), Some(node)) = (host.process(), host.node()) else { return };
+        let name = format!("n{}", id + 1);
+        self.note(cluster, format_args!("{asked} is asked to remove {name}"));
+        let change = MemberChange::Remove { name };
+        let removal = process.spawn(async move { node.change_members(change, false).await });
+        self.removals.extend(removal.map(|removal| (id, removal)));
+        cluster.doom(id);
+        cluster.may_be_removed(id);
+    }
+
+    /// Sees what became of removals.
+    fn end_removals(&mut self, cluster: &mut Cluster) {
+        let mut log = Vec::new();
+        self.removals.retain_mut(|(id, removal)| {
+            let Some(result) = poll_task(removal) else { return true };
+            log.push((cluster.now_us, format!("removal of n{}: {result:?}", *id + 1)));
+            let may_happen = match result {
+                // The node that was asked has died.
+                None => true,
+                Some(result) => matches!(result, Ok(_) | Err(MemberError::Undecided(_))),
+            };
+            if !may_happen {
+                cluster.spare(*id);
+            }
+            false
+        });
+        self.log.extend(log);
     }
 
     fn end(&mut self, cluster: &mut Cluster, end: End) -> std::io::Result<()> {

@@ -1,5 +1,6 @@
 //! What must be true at every moment, whoever leads: one file per invariant.
 
+mod completeness;
 mod digests;
 mod identity;
 mod leaders;
@@ -13,6 +14,7 @@ use crate::network::HostId;
 #[derive(Default)]
 pub struct Invariants {
     leaders: leaders::Leaders,
+    completeness: completeness::Completeness,
     digests: digests::Digests,
     progress: progress::Progress,
     identity: identity::Identity,
@@ -28,6 +30,7 @@ impl Invariants {
         self.leaders.look_again();
         for (host, view) in views {
             self.leaders.check(*host, view)?;
+            self.completeness.check(*host, view)?;
             self.digests.check(*host, view)?;
             self.progress.check(*host, view)?;
             self.identity.check(*host, view)?;

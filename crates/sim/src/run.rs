@@ -197,15 +197,17 @@ impl Run {
             let Some(host) = self.cluster.hosts.get_mut(id) else { continue };
             if let Some(why) = host.take_end() {
                 self.faults.log.push((self.cluster.now_us, format!("n{} {why}", id + 1)));
-                if !self.cluster.is_excused(id) {
+                let was_removed = why == "removed" && self.cluster.take_removed(id);
+                if !was_removed && !self.cluster.is_excused(id) {
                     return Err(format!("n{} ended by itself: {why}", id + 1));
                 }
-                if why.starts_with("did not start") && self.cluster.is_forgotten(id) {
-                    // As the message says: remove the data directory, come back as a new replica.
+                let is_damaged = why.starts_with("did not start") && self.cluster.is_forgotten(id);
+                if was_removed || is_damaged {
+                    // As the messages say: remove the data directory, come back as a new replica.
                     if let Some(host) = self.cluster.hosts.get(id) {
                         host.files.wipe();
                     }
-                    self.invariants.lost(id);
+                    self.cluster.lose(id);
                 }
                 self.faults.restart_soon(&self.cluster, id);
             }
