@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use canary::Canary;
 use engine::UnixMillis;
-use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ use crate::error::ClientError;
 use crate::leader::{Leader, LeaderWatch};
 use crate::pb;
 use crate::proposer::open_forward;
-use crate::types::{Raft, log_index};
+use crate::types::Raft;
 
 /// Where readers gather.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ pub(crate) fn prove_by_lease(context: &Context) -> Option<Proof> {
     // In this order: what is stamped before that time is applied, or comes to nothing; what is
     // acknowledged is applied here, and a valid lease says that nobody else has acknowledged
     // anything since.
-    let at = context.stamps.read_time();
+    let at = context.stamps.read_time()?;
     let proof = Proof { index: context.applied.index(), at };
     context.lease.is_valid().then_some(proof)
 }
@@ -85,11 +85,29 @@ pub(crate) async fn prove(raft: &Raft, context: &Context) -> Option<Proof> {
     if let Some(proof) = prove_by_lease(context) {
         return Some(proof);
     }
-    let at = context.stamps.read_time();
-    let read_index = raft.get_read_log_id(ReadPolicy::ReadIndex);
-    let read_index = tokio::time::timeout(PROVE_TIMEOUT, read_index).await.ok()?;
-    let (read_log_id, _applied) = read_index.ok()?;
-    Some(Proof { index: log_index(read_log_id.log_id()).0, at })
+    tokio::time::timeout(PROVE_TIMEOUT, prove_by_quorum(raft, context)).await.ok().flatten()
+}
+
+/// Asks the others whether this node still leads.
+async fn prove_by_quorum(raft: &Raft, context: &Context) -> Option<Proof> {
+    let at = context.clock.now();
+    context.stamps.passed(at).await;
+    let metrics = raft.metrics();
+    // An entry of its own term is applied, and so all that its predecessors have acknowledged.
+    context.acks.quorum(&metrics.borrow_watched(), Instant::now())?;
+    let proof = Proof { index: context.applied.index(), at };
+    let asked_at = Instant::now();
+    raft.trigger().heartbeat().await.ok()?;
+    loop {
+        let changed = context.acks.changed();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let confirmed = context.acks.quorum(&metrics.borrow_watched(), Instant::now())?;
+        if asked_at < confirmed {
+            return Some(proof);
+        }
+        changed.await;
+    }
 }
 
 /// The task that sends barriers, one at a time.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::acks::Acks;
 use crate::applied::Applied;
 use crate::backpressure::Backpressure;
 use crate::barrier::Barrier;
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) urgent: Urgent,
     pub(crate) flights: Arc<Flights>,
     pub(crate) backpressure: Backpressure,
+    pub(crate) acks: Acks,
     pub(crate) lease: Lease,
     pub(crate) peers: Peers,
     pub(crate) refusals: Arc<Refusals>,
@@ -130,6 +132,7 @@ impl Context {
             urgent: Urgent::default(),
             flights: Arc::default(),
             backpressure: Backpressure::default(),
+            acks: Acks::default(),
             lease: Lease::new(),
             peers: Peers::new(Arc::clone(&world.net), tls, Arc::clone(&refusals)),
             refusals,

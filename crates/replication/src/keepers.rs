@@ -24,7 +24,7 @@ pub(crate) async fn keep_lease(raft: Raft, context: Arc<Context>) {
         ticks.tick().await;
         let now = Instant::now();
         let metrics = metrics.borrow_watched();
-        match confirmed(&metrics, now) {
+        match context.acks.quorum(&metrics, now) {
             Some(acked) => {
                 context.lease.renew(acked, context.timing.read_lease());
                 if now < acked + context.timing.lease {
@@ -40,22 +40,6 @@ pub(crate) async fn keep_lease(raft: Raft, context: Arc<Context>) {
             }
         }
     }
-}
-
-/// When a quorum last confirmed this leader, if it has applied an entry of its own term.
-fn confirmed(metrics: &Metrics, now: Instant) -> Option<Instant> {
-    let leads = metrics.state == ServerState::Leader && metrics.vote.committed;
-    let own_term =
-        metrics.last_applied.is_some_and(|last| last.leader_id == metrics.vote.leader_id);
-    if !leads || !own_term {
-        return None;
-    }
-    let membership = metrics.membership_config.membership();
-    if membership.voter_ids().eq([metrics.id]) {
-        return Some(now);
-    }
-    let acked = metrics.last_quorum_acked.as_ref()?;
-    now.checked_sub(openraft::Instant::elapsed(&**acked))
 }
 
 /// Keeps the log in memory short. When it is as long as it may be, writers wait for a live follower

@@ -33,6 +33,7 @@
 //! openraft `docs::protocol`.
 
 mod accept;
+mod acks;
 mod applied;
 mod background;
 mod backpressure;

@@ -9,15 +9,17 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use crate::acks::{Message, Unanswered};
 use crate::commits::hold_commits;
 use crate::compress::pack;
 use crate::context::Context;
@@ -112,8 +114,8 @@ pub(crate) struct Link {
 struct Heartbeats {
     requests: mpsc::Sender<pb::AppendRequest>,
     replies: Streaming<pb::AppendReply>,
-    /// Requests without a reply: openraft gives up on a slow heartbeat, its reply comes later.
-    unanswered: usize,
+    /// openraft gives up on a slow heartbeat, its reply comes later.
+    unanswered: Unanswered,
 }
 
 impl Link {
@@ -136,10 +138,13 @@ impl Link {
         let (context, purged) = (Arc::clone(&self.context), self.purged.clone());
         let behind = flight.behind();
         let (loan, lent) = lend(input);
+        let unanswered = Arc::new(Mutex::new(Unanswered::default()));
+        let sent = Arc::clone(&unanswered);
         let requests = flight
             .bounded(hold_commits(lent, Arc::clone(&self.context)), entries_len)
             .map(move |request: AppendEntriesRequest<TypeConfig>| {
                 end_behind_cut(&request, purged.index(), &behind);
+                sent.lock().push(request.vote.leader_id);
                 message(request, &context)
             });
         let request = self.envelope().wrap(requests);
@@ -153,6 +158,7 @@ impl Link {
             target: self.target,
             flight,
             replies,
+            unanswered,
             _loan: loan,
         };
         Ok(Box::pin(stream::unfold(Some(open), Replication::next)))
@@ -163,6 +169,7 @@ impl Link {
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
     ) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
+        let leader = request.vote.leader_id;
         let request = message(request, &self.context);
         if self.heartbeats.is_none() {
             self.heartbeats = Some(self.open_heartbeats().await?);
@@ -171,8 +178,9 @@ impl Link {
         let Some(heartbeats) = &mut self.heartbeats else {
             return Err(RpcError::Unreachable(unreachable(Closed)));
         };
+        heartbeats.unanswered.push(leader);
         match heartbeats.exchange(request).await {
-            Ok(reply) => append_result(reply, &self.context, self.target),
+            Ok((reply, answered)) => append_result(reply, answered, &self.context, self.target),
             Err(error) => {
                 self.heartbeats = None;
                 Err(error)
@@ -184,22 +192,29 @@ impl Link {
         let (requests, outbound) = mpsc::channel(HEARTBEATS_MAX);
         let request = self.envelope().wrap(ReceiverStream::new(outbound));
         let replies = self.client(Traffic::Urgent)?.append(request).await.map_err(refused)?;
-        Ok(Heartbeats { requests, replies: replies.into_inner(), unanswered: 0 })
+        Ok(Heartbeats {
+            requests,
+            replies: replies.into_inner(),
+            unanswered: Unanswered::default(),
+        })
     }
 }
 
 impl Heartbeats {
-    async fn exchange(&mut self, request: pb::AppendRequest) -> Result<pb::AppendReply, RpcError> {
+    /// Sends the last of the unanswered; its reply, and whose reply that is.
+    async fn exchange(
+        &mut self,
+        request: pb::AppendRequest,
+    ) -> Result<(pb::AppendReply, Option<Message>), RpcError> {
         if self.requests.try_send(request).is_err() {
             return Err(RpcError::Unreachable(unreachable(Closed)));
         }
-        self.unanswered += 1;
         loop {
             let reply = self.replies.message().await.map_err(refused)?;
             let reply = reply.ok_or_else(|| RpcError::Unreachable(unreachable(Closed)))?;
-            self.unanswered -= 1;
-            if self.unanswered == 0 {
-                return Ok(reply);
+            let answered = self.unanswered.pop();
+            if self.unanswered.is_empty() {
+                return Ok((reply, answered));
             }
         }
     }
@@ -342,6 +357,7 @@ struct Replication<S> {
     target: ReplicaId,
     flight: Flight,
     replies: Streaming<pb::AppendReply>,
+    unanswered: Arc<Mutex<Unanswered>>,
     /// openraft's requests are its own again as soon as this stream ends.
     _loan: Loan<S>,
 }
@@ -357,7 +373,10 @@ impl<S> Replication<S> {
             () = open.flight.outrun() => return Some((Err(outrun()), None)),
         };
         let result = match reply {
-            Ok(reply) => append_result(reply, &open.context, open.target),
+            Ok(reply) => {
+                let answered = open.unanswered.lock().pop();
+                append_result(reply, answered, &open.context, open.target)
+            }
             Err(status) => Err(refused(status)),
         };
         if let Ok(Ok(matched)) = &result {
@@ -396,11 +415,19 @@ fn message(request: AppendEntriesRequest<TypeConfig>, context: &Context) -> pb::
 #[expect(clippy::result_large_err, reason = "openraft's type, and the caller's too")]
 fn append_result(
     reply: pb::AppendReply,
+    answered: Option<Message>,
     context: &Context,
     from: ReplicaId,
 ) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
     context.space.heard(from, reply.short_of_space);
-    convert::append_result_from(reply).map_err(invalid)
+    let result = convert::append_result_from(reply).map_err(invalid)?;
+    // A follower whose log does not fit yet has accepted the leader all the same.
+    if !matches!(result, Err(StreamAppendError::HigherVote(_)))
+        && let Some(answered) = answered
+    {
+        context.acks.confirm(from, answered);
+    }
+    Ok(result)
 }
 
 fn unreachable(error: impl std::error::Error + 'static) -> Unreachable<TypeConfig> {

@@ -630,7 +630,7 @@ impl Client {
     /// The time at which expiry is judged, if reads may be answered at once; else see
     /// [`Client::read_barrier`].
     pub fn read_now(&self) -> Option<UnixMillis> {
-        let at = self.context.stamps.read_time();
+        let at = self.context.stamps.read_time()?;
         self.context.lease.is_valid().then_some(at)
     }
 

@@ -3,7 +3,8 @@
 //! A batch takes effect at the time of its stamp, but can be seen only when it is applied, which
 //! takes as long as a quorum is out of reach. A read that was judged at a later time in between
 //! would find an item gone whose life a batch prolongs that is already on its way: gone, and then
-//! there again. So reads are judged at the oldest stamp that is not applied. Simulation, seed 63.
+//! there again. So a read is judged at the oldest stamp that is not applied, or, where that would
+//! be long ago, it waits. Simulation, seeds 63 and 126.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use openraft::OptionalSend;
 use openraft::impls::ProgressResponder;
 use openraft::raft::responder::Responder;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::ClusterClock;
 use crate::types::TypeConfig;
@@ -25,6 +26,8 @@ pub(crate) struct Stamps {
     /// The time of the oldest that is pending, in milliseconds, or a little less; `NONE` if none is.
     oldest: AtomicU64,
     pending: Mutex<Pending>,
+    /// One is not pending any more.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -48,14 +51,35 @@ pub(crate) struct StampedResponder<T: OptionalSend> {
 
 impl Stamps {
     pub(crate) fn new(clock: Arc<ClusterClock>) -> Self {
-        Self { clock, oldest: AtomicU64::new(NONE), pending: Mutex::default() }
+        Self {
+            clock,
+            oldest: AtomicU64::new(NONE),
+            pending: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
-    /// The time at which a read may be judged that sees everything applied after this call.
-    pub(crate) fn read_time(&self) -> UnixMillis {
+    /// The time at which a read may be judged that sees everything applied before this call; none
+    /// if that would be too long ago.
+    pub(crate) fn read_time(&self) -> Option<UnixMillis> {
         // In this order: see `stamp`.
         let now = self.clock.now();
-        now.min(UnixMillis(self.oldest.load(Ordering::SeqCst)))
+        let oldest = self.oldest.load(Ordering::SeqCst);
+        (now.0 <= oldest.saturating_add(AGE_MAX_MS)).then_some(now.min(UnixMillis(oldest)))
+    }
+
+    /// Waits until everything that was stamped before `at` is applied, or has come to nothing.
+    pub(crate) async fn passed(&self, at: UnixMillis) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let pending = self.pending.lock().stamps.first().is_some_and(|oldest| oldest.0 < at);
+            if !pending {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// The time of a batch: cluster time now.
@@ -84,6 +108,8 @@ impl Drop for Stamp {
         pending.stamps.remove(&self.key);
         let oldest = pending.stamps.first().map_or(NONE, |(at, _)| at.0);
         self.stamps.oldest.store(oldest, Ordering::SeqCst);
+        drop(pending);
+        self.stamps.changed.notify_waiters();
     }
 }
 
@@ -103,6 +129,8 @@ impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for StampedResponder<T>
 }
 
 const NONE: u64 = u64::MAX;
+/// Much longer than a batch takes in health, and too short for a client to see.
+const AGE_MAX_MS: u64 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -114,18 +142,25 @@ mod tests {
         clock.follow(UnixMillis(1_000_000));
         let stamps = Arc::new(Stamps::new(clock));
         let pass = |ms| tokio::time::advance(std::time::Duration::from_millis(ms));
-        assert_eq!(stamps.read_time(), UnixMillis(1_000_000));
+        assert_eq!(stamps.read_time(), Some(UnixMillis(1_000_000)));
         let first = stamps.stamp();
         pass(10).await;
         let second = stamps.stamp();
         pass(10).await;
         assert_eq!((first.at(), second.at()), (UnixMillis(1_000_000), UnixMillis(1_000_010)));
-        assert_eq!(stamps.read_time(), first.at());
+        assert_eq!(stamps.read_time(), Some(first.at()));
         drop(first);
-        assert_eq!(stamps.read_time(), second.at());
+        assert_eq!(stamps.read_time(), Some(second.at()));
+        pass(100).await;
+        assert_eq!(stamps.read_time(), None, "that would be long ago");
+        let passed = Arc::clone(&stamps);
+        let passed = tokio::spawn(async move { passed.passed(UnixMillis(1_000_020)).await });
+        tokio::task::yield_now().await;
+        assert!(!passed.is_finished());
         let (responder, result) = StampedResponder::new(second);
         responder.on_complete(());
         assert_eq!(result.await, Ok(()));
-        assert_eq!(stamps.read_time(), UnixMillis(1_000_020));
+        passed.await.expect("it waits for the second");
+        assert_eq!(stamps.read_time(), Some(UnixMillis(1_000_120)));
     }
 }
