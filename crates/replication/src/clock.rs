@@ -5,8 +5,9 @@
 //! its wall clock by at most `SLEW_MS_PER_S`.
 //!
 //! A node that starts knows only its wall clock, which may be wrong, and what it has applied. It
-//! takes a leader's word for the time as soon as it hears one; only a leader that never heard one
-//! sets the time by its own.
+//! takes a leader's word for the time as soon as it hears one. A leader that never heard one sets the
+//! time by the earliest clock of those who voted: one clock that is wrong then expires nothing, and
+//! resurrects nothing, for time never goes behind what was applied.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -23,6 +24,8 @@ pub(crate) struct ClusterClock {
     offset_ms: AtomicI64,
     /// Cluster time that has been applied before anybody said.
     applied_ms: AtomicI64,
+    /// The earliest of the voters' clocks, minus the time since `started`.
+    voters_ms: AtomicI64,
 }
 
 impl ClusterClock {
@@ -33,13 +36,19 @@ impl ClusterClock {
             wall,
             offset_ms: AtomicI64::new(UNSET),
             applied_ms: AtomicI64::new(0),
+            voters_ms: AtomicI64::new(i64::MAX),
         }
     }
 
-    /// Cluster time now; while nobody has set it the wall clock's, or what was applied if later.
+    /// Cluster time now; while nobody has set it that of the earliest clock, or what was applied if
+    /// that is later.
     pub(crate) fn now(&self) -> UnixMillis {
         let now = match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => self.wall_ms().max(self.applied_ms.load(Ordering::Relaxed)),
+            UNSET => {
+                let voters = self.voters_ms.load(Ordering::Relaxed);
+                let earliest = self.wall_ms().min(voters.saturating_add(self.elapsed_ms()));
+                earliest.max(self.applied_ms.load(Ordering::Relaxed))
+            }
             offset => self.elapsed_ms() + offset,
         };
         UnixMillis(u64::try_from(now).unwrap_or(0))
@@ -53,6 +62,14 @@ impl ClusterClock {
             let offset = leader - self.elapsed_ms();
             let slowest = self.offset_ms.load(Ordering::Relaxed).saturating_sub(SLEW_MS_PER_S);
             self.offset_ms.store(offset.max(slowest), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of the clock of a voter, which counts until a leader speaks.
+    pub(crate) fn hear_voter(&self, voter: UnixMillis) {
+        if voter.0 != 0 {
+            let voter = i64::try_from(voter.0).unwrap_or(i64::MAX);
+            self.voters_ms.fetch_min(voter - self.elapsed_ms(), Ordering::Relaxed);
         }
     }
 
@@ -113,6 +130,19 @@ mod tests {
         clock.follow(UnixMillis(1_000_500));
         let now = clock.now().0;
         assert!((1_000_500..1_010_000).contains(&now), "{now}");
+    }
+
+    /// Simulation, seed 94: all power lost, and the node whose clock was wrong came to lead.
+    #[test]
+    fn a_wrong_wall_clock_does_not_count_beside_a_voters() {
+        let clock = ClusterClock::new(std::sync::Arc::new(|| 9_000_000));
+        clock.at_least(UnixMillis(1_000_000));
+        clock.hear_voter(UnixMillis(0));
+        clock.hear_voter(UnixMillis(1_000_500));
+        let now = clock.now().0;
+        assert!((1_000_500..1_010_000).contains(&now), "{now}");
+        clock.hear_voter(UnixMillis(5_000));
+        assert_eq!(clock.now().0, 1_000_000, "what was applied is not in the future");
     }
 
     #[test]

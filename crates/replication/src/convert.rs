@@ -279,11 +279,12 @@ pub(crate) fn vote_request_from(from: pb::VoteRequest) -> Result<VoteRequest<Typ
 }
 
 /// A vote reply for the wire.
-pub(crate) fn vote_reply_to(from: &VoteResponse<TypeConfig>) -> pb::VoteReply {
+pub(crate) fn vote_reply_to(from: &VoteResponse<TypeConfig>, clock: UnixMillis) -> pb::VoteReply {
     pb::VoteReply {
         vote: Some(vote_to(&from.vote)),
         granted: from.vote_granted,
         last_log_id: log_id_option_to(from.last_log_id.as_ref()),
+        clock: clock.0,
     }
 }
 

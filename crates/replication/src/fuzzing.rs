@@ -129,7 +129,10 @@ fn vote_request(bytes: &[u8]) -> Option<()> {
 
 fn vote_reply(bytes: &[u8]) -> Option<()> {
     let reply = convert::vote_reply_from(pb::VoteReply::decode(bytes).ok()?).ok()?;
-    assert_eq!(convert::vote_reply_from(convert::vote_reply_to(&reply)), Ok(reply));
+    assert_eq!(
+        convert::vote_reply_from(convert::vote_reply_to(&reply, engine::UnixMillis(0))),
+        Ok(reply)
+    );
     Some(())
 }
 

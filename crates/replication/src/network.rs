@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use engine::UnixMillis;
 use futures_util::future::Either;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream};
@@ -264,7 +265,9 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let request = self.envelope().wrap(convert::vote_request_to(&request));
         let reply = self.client(Traffic::Urgent)?.vote(request).await.map_err(refused)?;
-        convert::vote_reply_from(reply.into_inner()).map_err(invalid)
+        let reply = reply.into_inner();
+        self.context.clock.hear_voter(UnixMillis(reply.clock));
+        convert::vote_reply_from(reply).map_err(invalid)
     }
 
     async fn pre_vote(
