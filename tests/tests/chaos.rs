@@ -31,7 +31,8 @@ mod chaos {
 /// clients ask in text and in binary through all nodes while some faults begin, overlap and end;
 /// then the cluster must be whole, every key is read through every node, the digests must be equal,
 /// and the history is judged. Of the faults that a shape allows those come first that have come least. A
-/// round with fewer than 200 answers a second does not count; half of the rounds must.
+/// round with fewer than 200 answers a second does not count; half of the rounds must. With `FAULT`
+/// only faults with that in their name happen.
 #[test]
 fn every_history_is_linearizable() -> Result<()> {
     let _alone = alone();

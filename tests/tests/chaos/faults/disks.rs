@@ -8,7 +8,7 @@ use cluster_tests::Strace;
 use nix::sys::signal::Signal;
 
 use super::Site;
-use crate::chaos::ground::Whom;
+use crate::chaos::ground::{Claim, Whom};
 
 /// What is synced is on the disk; the rest is gone.
 pub(super) fn power_loss_of_one(site: &mut Site<'_>) -> Result<()> {
@@ -27,13 +27,31 @@ pub(super) fn power_loss_of_one(site: &mut Site<'_>) -> Result<()> {
 pub(super) fn power_loss_of_all(site: &mut Site<'_>) -> Result<()> {
     let _timing = site.ground.may_time();
     let claims = site.ground.claim_all()?;
-    site.ground.nodes().try_for_each(|node| site.ground.fleet.signal(node, Signal::SIGKILL))?;
-    for claim in &claims {
-        site.ground.disk(claim.node)?.cut()?;
-        site.ground.fleet.kill(claim.node)?;
+    lose_all_power(site, &claims)
+}
+
+/// As long as a sync takes, much waits for it: whoever answers before it is over is found out.
+pub(super) fn power_loss_in_slow_syncs(site: &mut Site<'_>) -> Result<()> {
+    let _timing = site.ground.may_time();
+    let claims = site.ground.claim_all()?;
+    let slow = |claim: &Claim<'_>| {
+        Strace::delay_syncs(site.ground.fleet.pid(claim.node)?, SLOW_SYNC, site.ground.dir())
+    };
+    let _straces = claims.iter().map(slow).collect::<Result<Vec<_>>>()?;
+    site.note(None, "syncs are slow");
+    site.last();
+    lose_all_power(site, &claims)
+}
+
+/// Half of the times the disks go first, and nodes may still say what they have not on the disk.
+fn lose_all_power(site: &mut Site<'_>, claims: &[Claim<'_>]) -> Result<()> {
+    if site.rng.below(2) == 0 {
+        site.ground.nodes().try_for_each(|node| site.ground.fleet.signal(node, Signal::SIGKILL))?;
     }
+    claims.iter().try_for_each(|claim| site.ground.disk(claim.node)?.cut())?;
+    claims.iter().try_for_each(|claim| site.ground.fleet.kill(claim.node))?;
     site.note(None, "without power");
-    for claim in &claims {
+    for claim in claims {
         site.ground.disk(claim.node)?.power_up()?;
         site.ground.start(claim.node)?;
     }
