@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Result;
 use cluster_tests::{Rng, TextClient, pause};
 
 /// Writes through one node after the other, until `stop`; what becomes of it is nobody's business
@@ -24,6 +25,16 @@ pub(crate) fn ballast(ports: &[u16], rng: &mut Rng, stop: &AtomicBool) {
             thread::sleep(PERIOD);
         }
     }
+}
+
+/// Writes so many bytes through one node, at once.
+pub(crate) fn write(port: u16, len: usize) -> Result<()> {
+    let mut client = TextClient::connect(port)?;
+    let mut rng = Rng::new(0);
+    for _ in 0..len.div_ceil(VALUE_LEN) {
+        client.set(&format!("ballast{}", rng.below(KEYS)), 0, 0, &rng.bytes(VALUE_LEN))?;
+    }
+    Ok(())
 }
 
 const KEYS: u64 = 16;

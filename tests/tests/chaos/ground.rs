@@ -10,6 +10,8 @@ use cluster_tests::{FileSystem, Fleet, LoopDisk, Partitions, Rng, wait_for};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::ballast;
+
 /// Nodes, and what they stand on.
 #[derive(Debug)]
 pub(crate) struct Ground<'a> {
@@ -93,6 +95,11 @@ impl<'a> Ground<'a> {
             ground.fleet.start(node, &format!("--bootstrap-expect {expected} {options}"))?;
         }
         ground.wait_whole()?;
+        if shape == Shape::Memory {
+            // From here on the log does not go back to the beginning: whoever comes back with
+            // nothing needs a snapshot.
+            ballast::write(ground.fleet.client_port(0), MEMORY_LOG_LEN)?;
+        }
         Ok(ground)
     }
 
@@ -224,8 +231,7 @@ impl<'a> Ground<'a> {
     fn options(&self, node: usize) -> String {
         let (join, dir) = (self.fleet.join(self.shape.nodes()), self.data_dir(node));
         match self.shape {
-            // The log may be a tenth of the memory: whoever is away for seconds needs a snapshot.
-            Shape::Memory => format!("{join} -m 4 -M"),
+            Shape::Memory => format!("{join} --disable-evictions"),
             Shape::Disks => format!("{join} --data-dir {} --durability fsync", dir.display()),
             Shape::Five => format!("{join} --data-dir {} --durability os", dir.display()),
         }
@@ -262,4 +268,6 @@ fn faketime() -> String {
 const CLOCK_LIBRARY: &str = "faketime/libfaketime.so.1";
 /// Far more than it needs: the machine may be busy, and correctness is what is judged.
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+/// More than a log in memory may be.
+const MEMORY_LOG_LEN: usize = 16 * 1024 * 1024;
 const DISK_LEN: u64 = 512 * 1024 * 1024;

@@ -81,7 +81,7 @@ fn under_load(
     let (mut of_load, mut of_ballast) = (Rng::new(rng.bits()), Rng::new(rng.bits()));
     thread::scope(|scope| {
         let clients = scope.spawn(|| load(&ports, &mut of_load, recorder, &stop));
-        if ground.patient && ground.shape != Shape::Memory {
+        if ground.patient || ground.shape == Shape::Memory {
             scope.spawn(|| ballast(&ports, &mut of_ballast, &stop));
         }
         let happened: Vec<_> = faults
