@@ -6,12 +6,14 @@
 //!
 //! A node that starts knows only its wall clock, which may be wrong, and what it has applied. It
 //! takes a leader's word for the time as soon as it hears one. A leader that never heard one sets the
-//! time by the earliest clock of those who voted: one clock that is wrong then expires nothing, and
-//! resurrects nothing, for time never goes behind what was applied.
+//! time by the earliest clock of those who voted, leaving out those that show a time before what was
+//! applied: so one clock that is wrong neither expires nor resurrects anything.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use engine::UnixMillis;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::world::WallClock;
@@ -24,8 +26,8 @@ pub(crate) struct ClusterClock {
     offset_ms: AtomicI64,
     /// Cluster time that has been applied before anybody said.
     applied_ms: AtomicI64,
-    /// The earliest of the voters' clocks, minus the time since `started`.
-    voters_ms: AtomicI64,
+    /// The voters' clocks, minus the time since `started`; the latest heard last.
+    voters_ms: Mutex<VecDeque<i64>>,
 }
 
 impl ClusterClock {
@@ -36,7 +38,7 @@ impl ClusterClock {
             wall,
             offset_ms: AtomicI64::new(UNSET),
             applied_ms: AtomicI64::new(0),
-            voters_ms: AtomicI64::new(i64::MAX),
+            voters_ms: Mutex::default(),
         }
     }
 
@@ -44,14 +46,26 @@ impl ClusterClock {
     /// that is later.
     pub(crate) fn now(&self) -> UnixMillis {
         let now = match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => {
-                let voters = self.voters_ms.load(Ordering::Relaxed);
-                let earliest = self.wall_ms().min(voters.saturating_add(self.elapsed_ms()));
-                earliest.max(self.applied_ms.load(Ordering::Relaxed))
-            }
+            UNSET => self.guess_ms(),
             offset => self.elapsed_ms() + offset,
         };
         UnixMillis(u64::try_from(now).unwrap_or(0))
+    }
+
+    /// Cluster time now for others to follow; 0, which says nothing, while it is a guess.
+    pub(crate) fn say(&self) -> UnixMillis {
+        match self.offset_ms.load(Ordering::Relaxed) {
+            UNSET => UnixMillis(0),
+            _ => self.now(),
+        }
+    }
+
+    /// For a candidate: cluster time, or the wall clock's while that is a guess.
+    pub(crate) fn as_voter(&self) -> UnixMillis {
+        match self.offset_ms.load(Ordering::Relaxed) {
+            UNSET => UnixMillis(u64::try_from(self.wall_ms()).unwrap_or(0)),
+            _ => self.now(),
+        }
     }
 
     /// Takes over the time that the leader has just said, forwards at once and backwards by at
@@ -69,8 +83,21 @@ impl ClusterClock {
     pub(crate) fn hear_voter(&self, voter: UnixMillis) {
         if voter.0 != 0 {
             let voter = i64::try_from(voter.0).unwrap_or(i64::MAX);
-            self.voters_ms.fetch_min(voter - self.elapsed_ms(), Ordering::Relaxed);
+            let mut voters = self.voters_ms.lock();
+            if voters.len() == VOTERS_HEARD {
+                voters.pop_front();
+            }
+            voters.push_back(voter - self.elapsed_ms());
         }
+    }
+
+    /// The earliest clock that can be right; what was applied if none can.
+    fn guess_ms(&self) -> i64 {
+        let (applied, elapsed) = (self.applied_ms.load(Ordering::Relaxed), self.elapsed_ms());
+        let voters = self.voters_ms.lock();
+        let clocks = voters.iter().map(|voter| voter.saturating_add(elapsed));
+        let clocks = clocks.chain([self.wall_ms()]).filter(|clock| applied <= *clock);
+        clocks.min().unwrap_or(applied)
     }
 
     /// Never behind an entry that was applied.
@@ -83,8 +110,19 @@ impl ClusterClock {
         }
     }
 
+    /// Makes a guess the cluster's time; a leader calls it that has applied all that was committed
+    /// before it came to lead.
+    pub(crate) fn settle(&self) {
+        if self.offset_ms.load(Ordering::Relaxed) == UNSET {
+            self.follow(self.now());
+        }
+    }
+
     /// One step towards the wall clock; the leader calls it once a second.
     pub(crate) fn slew(&self) {
+        if self.offset_ms.load(Ordering::Relaxed) == UNSET {
+            return;
+        }
         let now = i64::try_from(self.now().0).unwrap_or(i64::MAX);
         let step = (self.wall_ms() - now).clamp(-SLEW_MS_PER_S, SLEW_MS_PER_S);
         self.follow(UnixMillis(u64::try_from(now + step).unwrap_or(0)));
@@ -100,6 +138,8 @@ impl ClusterClock {
 }
 
 const UNSET: i64 = i64::MIN;
+/// More than vote in a cluster.
+const VOTERS_HEARD: usize = 16;
 
 /// A tenth of a percent: an hour of error takes six weeks, and no deadline moves visibly.
 const SLEW_MS_PER_S: i64 = 1;
@@ -142,7 +182,8 @@ mod tests {
         let now = clock.now().0;
         assert!((1_000_500..1_010_000).contains(&now), "{now}");
         clock.hear_voter(UnixMillis(5_000));
-        assert_eq!(clock.now().0, 1_000_000, "what was applied is not in the future");
+        let now = clock.now().0;
+        assert!((1_000_500..1_010_000).contains(&now), "that one cannot be right: {now}");
     }
 
     #[test]
@@ -151,8 +192,10 @@ mod tests {
         clock.at_least(UnixMillis(9_000_000));
         assert_eq!(clock.now().0, 9_000_000, "what was applied is not in the future");
         clock.slew();
-        let now = clock.now().0;
-        assert!((8_999_999..9_010_000).contains(&now), "{now}");
+        assert_eq!(clock.say().0, 0, "it is a guess");
+        clock.settle();
+        let now = clock.say().0;
+        assert!((9_000_000..9_010_000).contains(&now), "{now}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) async fn keep_lease(raft: Raft, context: Arc<Context>) {
         let metrics = metrics.borrow_watched();
         match context.acks.quorum(&metrics, now) {
             Some(acked) => {
+                context.clock.settle();
                 context.lease.renew(acked, context.timing.read_lease());
                 if now < acked + context.timing.lease {
                     context.contact.confirm_quorum();

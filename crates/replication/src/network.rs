@@ -412,7 +412,7 @@ fn outrun() -> RpcError {
 
 /// An append for the wire, with what every one tells a follower.
 fn message(request: AppendEntriesRequest<TypeConfig>, context: &Context) -> pb::AppendRequest {
-    convert::append_to(request, context.clock.now(), context.space.is_closed())
+    convert::append_to(request, context.clock.say(), context.space.is_closed())
 }
 
 #[expect(clippy::result_large_err, reason = "openraft's type, and the caller's too")]

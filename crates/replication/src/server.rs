@@ -129,7 +129,7 @@ impl pb::raft_server::Raft for PeerServer {
         let request = convert::vote_request_from(request.into_inner())?;
         check_vote(&request.vote, from)?;
         let reply = self.raft.pre_vote(request).await.map_err(fatal)?;
-        Ok(Response::new(convert::vote_reply_to(&reply, self.context.clock.now())))
+        Ok(Response::new(convert::vote_reply_to(&reply, self.context.clock.as_voter())))
     }
 
     async fn vote(
@@ -140,7 +140,7 @@ impl pb::raft_server::Raft for PeerServer {
         let request = convert::vote_request_from(request.into_inner())?;
         check_vote(&request.vote, from)?;
         let reply = self.raft.vote(request).await.map_err(fatal)?;
-        Ok(Response::new(convert::vote_reply_to(&reply, self.context.clock.now())))
+        Ok(Response::new(convert::vote_reply_to(&reply, self.context.clock.as_voter())))
     }
 
     async fn transfer_leader(

@@ -18,6 +18,8 @@ pub struct Faults {
     next_at_us: u64,
     ends: Vec<(u64, End)>,
     removals: Vec<(HostId, Removal)>,
+    /// Whose wall clock is wrong.
+    hour_off: Option<HostId>,
     /// What was done, for people.
     pub log: Vec<(u64, String)>,
 }
@@ -124,8 +126,8 @@ impl Faults {
         let count = usize::try_from(draw.between(2, 6)).unwrap_or(2);
         kinds.truncate(count);
         let next_at_us = draw.between(FIRST_US, 2 * FIRST_US);
-        let (ends, removals, log) = Default::default();
-        Self { draw, kinds, next_at_us, ends, removals, log }
+        let (ends, removals, hour_off, log) = Default::default();
+        Self { draw, kinds, next_at_us, ends, removals, hour_off, log }
     }
 
     /// The kinds that were drawn.
@@ -345,8 +347,12 @@ impl Faults {
     }
 
     fn jump(&mut self, cluster: &Cluster, id: HostId) {
-        let hour = 3_600_000;
-        let by = self.draw.pick(&[-hour, -200, 200, hour]).unwrap_or(hour);
+        let hour: i64 = 3_600_000;
+        let mut by = self.draw.pick(&[-hour, -200, 200, hour]).unwrap_or(hour);
+        // One clock that is wrong is borne, not two.
+        if hour == by.abs() && *self.hour_off.get_or_insert(id) != id {
+            by = by.signum() * 200;
+        }
         self.note(cluster, format_args!("wall clock of {id} jumps by {by} ms"));
         if let Some(host) = cluster.hosts.get(id) {
             host.jump_wall(by);
