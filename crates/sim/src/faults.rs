@@ -1,5 +1,6 @@
 //! What goes wrong, and when, as the seed decides.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use replication::{MemberChange, MemberError};
@@ -18,6 +19,8 @@ pub struct Faults {
     next_at_us: u64,
     ends: Vec<(u64, End)>,
     removals: Vec<(HostId, Removal)>,
+    /// Whose removal may have begun, once.
+    removing: BTreeSet<HostId>,
     /// Whose wall clock is wrong.
     hour_off: Option<HostId>,
     /// What was done, for people.
@@ -126,8 +129,8 @@ impl Faults {
         let count = usize::try_from(draw.between(2, 6)).unwrap_or(2);
         kinds.truncate(count);
         let next_at_us = draw.between(FIRST_US, 2 * FIRST_US);
-        let (ends, removals, hour_off, log) = Default::default();
-        Self { draw, kinds, next_at_us, ends, removals, hour_off, log }
+        let (ends, removals, removing, hour_off, log) = Default::default();
+        Self { draw, kinds, next_at_us, ends, removals, removing, hour_off, log }
     }
 
     /// The kinds that were drawn.
@@ -427,7 +430,10 @@ impl Faults {
                 None => true,
                 Some(result) => matches!(result, Ok(_) | Err(MemberError::Undecided(_))),
             };
-            if !may_happen {
+            // A second request is refused because the first was not.
+            if may_happen {
+                self.removing.insert(*id);
+            } else if !self.removing.contains(id) {
                 cluster.spare(*id);
             }
             false
