@@ -45,35 +45,30 @@ impl ClusterClock {
     /// Cluster time now; while nobody has set it that of the earliest clock, or what was applied if
     /// that is later.
     pub(crate) fn now(&self) -> UnixMillis {
-        let now = match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => self.guess_ms(),
-            offset => self.elapsed_ms() + offset,
-        };
-        UnixMillis(u64::try_from(now).unwrap_or(0))
+        self.known().unwrap_or_else(|| unix(self.guess_ms()))
     }
 
     /// Cluster time now for others to follow; 0, which says nothing, while it is a guess.
     pub(crate) fn say(&self) -> UnixMillis {
-        match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => UnixMillis(0),
-            _ => self.now(),
-        }
+        self.known().unwrap_or(UnixMillis(0))
     }
 
     /// For a candidate: cluster time, or the wall clock's while that is a guess.
     pub(crate) fn as_voter(&self) -> UnixMillis {
-        match self.offset_ms.load(Ordering::Relaxed) {
-            UNSET => UnixMillis(u64::try_from(self.wall_ms()).unwrap_or(0)),
-            _ => self.now(),
-        }
+        self.known().unwrap_or_else(|| unix(self.wall_ms()))
+    }
+
+    /// Cluster time now, unless nobody has set it.
+    fn known(&self) -> Option<UnixMillis> {
+        let offset = self.offset_ms.load(Ordering::Relaxed);
+        (offset != UNSET).then(|| unix(self.elapsed_ms() + offset))
     }
 
     /// Takes over the time that the leader has just said, forwards at once and backwards by at
     /// most `SLEW_MS_PER_S`: a message may have been long on its way.
     pub(crate) fn follow(&self, leader: UnixMillis) {
         if leader.0 != 0 {
-            let leader = i64::try_from(leader.0).unwrap_or(i64::MAX);
-            let offset = leader - self.elapsed_ms();
+            let offset = ms(leader) - self.elapsed_ms();
             let slowest = self.offset_ms.load(Ordering::Relaxed).saturating_sub(SLEW_MS_PER_S);
             self.offset_ms.store(offset.max(slowest), Ordering::Relaxed);
         }
@@ -82,12 +77,11 @@ impl ClusterClock {
     /// Takes note of the clock of a voter, which counts until a leader speaks.
     pub(crate) fn hear_voter(&self, voter: UnixMillis) {
         if voter.0 != 0 {
-            let voter = i64::try_from(voter.0).unwrap_or(i64::MAX);
             let mut voters = self.voters_ms.lock();
             if voters.len() == VOTERS_HEARD {
                 voters.pop_front();
             }
-            voters.push_back(voter - self.elapsed_ms());
+            voters.push_back(ms(voter) - self.elapsed_ms());
         }
     }
 
@@ -102,30 +96,29 @@ impl ClusterClock {
 
     /// Never behind an entry that was applied.
     pub(crate) fn at_least(&self, applied: UnixMillis) {
-        if self.offset_ms.load(Ordering::Relaxed) == UNSET {
-            let applied = i64::try_from(applied.0).unwrap_or(i64::MAX);
-            self.applied_ms.fetch_max(applied, Ordering::Relaxed);
-        } else if self.now() < applied {
-            self.follow(applied);
+        match self.known() {
+            None => {
+                self.applied_ms.fetch_max(ms(applied), Ordering::Relaxed);
+            }
+            Some(now) if now < applied => self.follow(applied),
+            Some(_) => {}
         }
     }
 
     /// Makes a guess the cluster's time; a leader calls it that has applied all that was committed
     /// before it came to lead.
     pub(crate) fn settle(&self) {
-        if self.offset_ms.load(Ordering::Relaxed) == UNSET {
+        if self.known().is_none() {
             self.follow(self.now());
         }
     }
 
     /// One step towards the wall clock; the leader calls it once a second.
     pub(crate) fn slew(&self) {
-        if self.offset_ms.load(Ordering::Relaxed) == UNSET {
-            return;
+        if let Some(now) = self.known().map(ms) {
+            let step = (self.wall_ms() - now).clamp(-SLEW_MS_PER_S, SLEW_MS_PER_S);
+            self.follow(unix(now + step));
         }
-        let now = i64::try_from(self.now().0).unwrap_or(i64::MAX);
-        let step = (self.wall_ms() - now).clamp(-SLEW_MS_PER_S, SLEW_MS_PER_S);
-        self.follow(UnixMillis(u64::try_from(now + step).unwrap_or(0)));
     }
 
     fn wall_ms(&self) -> i64 {
@@ -135,6 +128,14 @@ impl ClusterClock {
     fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+fn ms(time: UnixMillis) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+fn unix(ms: i64) -> UnixMillis {
+    UnixMillis(u64::try_from(ms).unwrap_or(0))
 }
 
 const UNSET: i64 = i64::MIN;
