@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use canary::Canary;
 use engine::UnixMillis;
+use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -85,7 +86,21 @@ pub(crate) async fn prove(raft: &Raft, context: &Context) -> Option<Proof> {
     if let Some(proof) = prove_by_lease(context) {
         return Some(proof);
     }
-    tokio::time::timeout(PROVE_TIMEOUT, prove_by_quorum(raft, context)).await.ok().flatten()
+    tokio::select! {
+        proof = prove_by_quorum(raft, context) => proof,
+        () = deposed(raft) => None,
+        () = tokio::time::sleep(PROVE_TIMEOUT) => None,
+    }
+}
+
+/// Resolves when this node does not lead: nobody confirms it any more, and readers ask the next.
+async fn deposed(raft: &Raft) {
+    let mut metrics = raft.metrics();
+    while metrics.borrow_watched().state == ServerState::Leader {
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Asks the others whether this node still leads.
