@@ -42,7 +42,7 @@ pub enum Kind {
     TornPowerLoss,
     /// The node comes back with an empty disk.
     Wipe,
-    /// A bit of a file is not what was written.
+    /// Some bits of files are not what was written.
     FlipBit,
     /// One node is cut off, in both directions or one.
     Isolate,
@@ -116,6 +116,7 @@ enum End {
     DiskRoom(HostId),
     /// The power that was to go at some change goes now at the latest.
     PowerGoes(HostId),
+    AllPowerGoes,
     Weather,
 }
 
@@ -216,10 +217,9 @@ impl Faults {
         match kind {
             Kind::Kill => self.crash(cluster, &[host], false),
             Kind::PowerLoss => self.crash(cluster, &[host], true),
-            Kind::KillAll | Kind::PowerLossAll => {
-                let all: Vec<_> = (0..cluster.hosts.len()).collect();
-                self.crash(cluster, &all, kind == Kind::PowerLossAll);
-            }
+            Kind::KillAll => self.crash_all(cluster, false),
+            Kind::PowerLossAll if self.draw.once_in(2) => self.crash_all(cluster, true),
+            Kind::PowerLossAll => self.fail_power(cluster),
             Kind::TornPowerLoss => self.tear(cluster, host),
             Kind::Wipe | Kind::FlipBit => self.damage(cluster, host, kind),
             Kind::Isolate => self.isolate(cluster, host),
@@ -234,6 +234,21 @@ impl Faults {
             Kind::MoveLeader => self.move_leader(cluster, host),
             Kind::RemoveMember => self.remove_member(cluster, host),
         }
+    }
+
+    fn crash_all(&mut self, cluster: &mut Cluster, power: bool) {
+        let all: Vec<_> = (0..cluster.hosts.len()).collect();
+        self.crash(cluster, &all, power);
+    }
+
+    /// Syncs take long everywhere, and so the power goes in the middle of many.
+    fn fail_power(&mut self, cluster: &mut Cluster) {
+        self.note(cluster, format_args!("slow disks, and soon a power loss of all"));
+        for host in &mut cluster.hosts {
+            host.disk = SLOW;
+        }
+        let at = cluster.now_us + self.draw.between(SLOW.most_us, 3 * SLOW.most_us);
+        self.ends.push((at, End::AllPowerGoes));
     }
 
     fn crash(&mut self, cluster: &mut Cluster, hosts: &[HostId], power: bool) {
@@ -284,7 +299,10 @@ impl Faults {
             if kind == Kind::Wipe {
                 host.files.wipe();
             } else {
-                damaged = host.files.flip_bit(pick);
+                let picks = [pick, pick.rotate_left(21), pick.rotate_left(42)];
+                let files: Vec<_> =
+                    picks.iter().filter_map(|pick| host.files.flip_bit(*pick)).collect();
+                damaged = Some(files.join(", "));
             }
         }
         if kind == Kind::Wipe {
@@ -370,7 +388,7 @@ impl Faults {
         }
         let Some(host) = cluster.hosts.get_mut(id) else { return };
         if kind == Kind::SlowDisk {
-            host.disk = DiskPace { least_us: 100_000, most_us: 300_000 };
+            host.disk = SLOW;
             self.ends.push((until, End::DiskPace(id)));
         } else if kind == Kind::FullDisk {
             let room = host.files.largest_dir_len();
@@ -452,6 +470,12 @@ impl Faults {
                 self.note(cluster, format_args!("links healed"));
                 cluster.network.heal();
             }
+            End::AllPowerGoes => {
+                self.crash_all(cluster, true);
+                for host in &mut cluster.hosts {
+                    host.disk = DiskPace::default();
+                }
+            }
             End::Weather => cluster.network.set_weather(CALM),
             End::Resume(host) => {
                 if let Some(host) = cluster.hosts.get_mut(host).filter(|host| host.paused) {
@@ -460,7 +484,7 @@ impl Faults {
             }
             End::DiskPace(host) => {
                 if let Some(host) = cluster.hosts.get_mut(host) {
-                    host.disk = DiskPace { least_us: 200, most_us: 2000 };
+                    host.disk = DiskPace::default();
                 }
             }
             End::DiskRoom(host) => {
@@ -485,6 +509,8 @@ impl Faults {
 
 /// Of a cluster on one switch.
 pub const CALM: Weather = Weather { latency_us: (200, 1500), loss_per_mille: 0 };
+/// Of a disk that is about to die, or whose host has many.
+const SLOW: DiskPace = DiskPace { least_us: 100_000, most_us: 300_000 };
 /// The cluster has formed by then.
 const FIRST_US: u64 = 1_000_000;
 /// Between two faults, at most.

@@ -61,6 +61,13 @@ pub struct DiskPace {
     pub most_us: u64,
 }
 
+impl Default for DiskPace {
+    /// Of a disk that is well.
+    fn default() -> Self {
+        Self { least_us: 200, most_us: 2000 }
+    }
+}
+
 /// Where the log's writer is.
 #[derive(Debug, Clone, Copy)]
 enum Due {
@@ -77,7 +84,7 @@ impl Host {
             steps: files.begin(),
             files,
             paused: false,
-            disk: DiskPace { least_us: 200, most_us: 2000 },
+            disk: DiskPace::default(),
             drift_ppm: 0,
             network: network.clone(),
             rng: StdRng::seed_from_u64(seed),
