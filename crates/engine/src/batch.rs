@@ -1,13 +1,13 @@
 //! The body of one raft entry: who sends it, and its commands.
 //!
-//! # Format, version 1
+//! # Format, versions 1 and 2
 //!
 //! Numbers are little-endian. The commands stand one after the other, without padding; nothing
 //! follows the last one.
 //!
 //! ```text
 //! offset  bytes  field
-//!      0      1  version: 1
+//!      0      1  version: 1, or 2 if there is a command that 1 does not have
 //!      1      8  origin.node
 //!      9      8  origin.epoch
 //!     17      8  seq: 1 or more
@@ -24,6 +24,14 @@
 //!   5 GetAndTouch  expiry, key
 //!   6 FlushAll     after_ms u64
 //!   7 Configure    memory_limit u64, evict u8 (0 or 1), item_len_max u64
+//! and in version 2, each with options u8 and then those of the fields in brackets whose bit of
+//! options is set, the first one's is 1:
+//!   8 MetaGet         [touch expiry, vivify expiry, recache expiry, new_cas u64, base64], key
+//!   9 MetaStore       [cas u64, new_cas u64, vivify expiry, invalidate, base64], mode u8, flags
+//!                     u32, expiry, key, value_len u32, value
+//!  10 MetaDelete      [cas u64, new_cas u64, touch expiry, mark_stale, drop_value], key
+//!  11 MetaArithmetic  [cas u64, new_cas u64, touch expiry, initial: value u64 and expiry, base64],
+//!                     direction u8, delta u64, key
 //!
 //! mode       0 Set, 1 Add, 2 Replace, 3 Append, 4 Prepend
 //! direction  0 Increment, 1 Decrement
@@ -34,6 +42,7 @@
 //! ```
 
 mod command;
+mod meta;
 
 use crate::codec::{Cursor, Put};
 use crate::{BATCH_COMMANDS_MAX, Command, Origin};
@@ -45,13 +54,14 @@ use crate::{BATCH_COMMANDS_MAX, Command, Origin};
 #[derive(Debug)]
 pub struct BatchBuilder {
     body: Vec<u8>,
+    version: u8,
     command_count: u32,
 }
 
 impl BatchBuilder {
     /// Starts a batch without commands.
     pub fn new() -> Self {
-        Self { body: vec![0; HEADER_LEN], command_count: 0 }
+        Self { body: vec![0; HEADER_LEN], version: VERSION, command_count: 0 }
     }
 
     /// Appends a command and returns its position, from 0.
@@ -63,7 +73,7 @@ impl BatchBuilder {
     pub fn push(&mut self, command: &Command<'_>) -> usize {
         let position = self.command_count();
         assert!(position < BATCH_COMMANDS_MAX, "a batch of more than {BATCH_COMMANDS_MAX}");
-        command::encode(command, &mut self.body);
+        self.version = self.version.max(command::encode(command, &mut self.body));
         self.command_count += 1;
         position
     }
@@ -91,7 +101,7 @@ impl BatchBuilder {
     pub fn finish(self, origin: Origin, seq: u64, acked: u64) -> Vec<u8> {
         assert!(acked < seq, "batch {seq} acknowledges {acked}");
         let mut header = Vec::with_capacity(HEADER_LEN);
-        header.push(VERSION);
+        header.push(self.version);
         header.put_u64(origin.node);
         header.put_u64(origin.epoch);
         header.put_u64(seq);
@@ -131,7 +141,7 @@ impl BatchHeader {
     ///
     /// If the body does not start with the header of a batch.
     pub fn decode(body: &[u8]) -> Result<Self, CorruptBatch> {
-        Ok(decode_header(body)?.0)
+        Ok(decode_header(body)?.1)
     }
 
     /// Reads the header and checks every command: what a leader does before it proposes a body
@@ -149,36 +159,37 @@ impl BatchHeader {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch<'a> {
     pub(crate) header: BatchHeader,
+    version: u8,
     commands: Cursor<'a>,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn decode(body: &'a [u8]) -> Result<Self, CorruptBatch> {
-        let (header, commands) = decode_header(body)?;
+        let (version, header, commands) = decode_header(body)?;
         let mut rest = commands;
         for _ in 0..header.command_count {
             let at = body.len() - rest.len();
-            command::decode(&mut rest).map_err(|reason| CorruptBatch { at, reason })?;
+            command::decode(&mut rest, version).map_err(|reason| CorruptBatch { at, reason })?;
         }
         if !rest.is_empty() {
             return Err(CorruptBatch { at: body.len() - rest.len(), reason: "trailing bytes" });
         }
-        Ok(Self { header, commands })
+        Ok(Self { header, version, commands })
     }
 
     /// The commands in order. Decoding twice is cheaper than a list of them.
     pub(crate) fn commands(mut self) -> impl Iterator<Item = Command<'a>> {
-        std::iter::from_fn(move || command::decode(&mut self.commands).ok())
+        std::iter::from_fn(move || command::decode(&mut self.commands, self.version).ok())
             .take(self.header.command_count as usize)
     }
 }
 
-fn decode_header(body: &[u8]) -> Result<(BatchHeader, Cursor<'_>), CorruptBatch> {
+fn decode_header(body: &[u8]) -> Result<(u8, BatchHeader, Cursor<'_>), CorruptBatch> {
     let corrupt = |at, reason| Err(CorruptBatch { at, reason });
     let mut cursor = Cursor(body);
-    if cursor.u8() != Some(VERSION) {
+    let Some(version @ VERSION..=VERSION_OF_META) = cursor.u8() else {
         return corrupt(0, "unknown version");
-    }
+    };
     let mut read = || {
         let origin = Origin { node: cursor.u64()?, epoch: cursor.u64()? };
         let (seq, acked) = (cursor.u64()?, cursor.u64()?);
@@ -191,7 +202,7 @@ fn decode_header(body: &[u8]) -> Result<(BatchHeader, Cursor<'_>), CorruptBatch>
     if BATCH_COMMANDS_MAX < header.command_count as usize {
         return corrupt(33, "too many commands");
     }
-    Ok((header, cursor))
+    Ok((version, header, cursor))
 }
 
 /// Bytes that are not the body of a batch.
@@ -203,6 +214,8 @@ pub struct CorruptBatch {
 }
 
 const VERSION: u8 = 1;
+/// The first that has the meta commands.
+const VERSION_OF_META: u8 = 2;
 const HEADER_LEN: usize = 37;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What the commands do to the items.
 
 mod memory;
+mod meta;
 
 use crate::ids::log_position;
-use crate::item::{Data, Deadline};
+use crate::item::{Data, Deadline, Marks};
 use crate::outcome::mix;
 use crate::shared::{Times, hash};
 use crate::store::{Found, Store, Version};
@@ -50,13 +51,32 @@ impl Counters {
     }
 }
 
-/// A `Store` command without its mode and key.
+/// A store without its mode and key; what `ms` alone can ask for is `None` or false elsewhere.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     flags: u32,
     expiry: Expiry,
     value: &'a [u8],
     cas: Option<CasUnique>,
+    new_cas: Option<CasUnique>,
+    base64: bool,
+    /// Replaces a newer version, too, with one that is stale.
+    invalidate: bool,
+    /// Creates what there is not to be joined.
+    vivify: Option<Expiry>,
+    /// Whoever asked for the new value must not find the old one where the new one has no place
+    /// (memcached: "avoid stale data persisting in cache because we failed alloc").
+    drops_old: bool,
+}
+
+/// A version that is about to be written, but for its key and value.
+#[derive(Clone, Copy)]
+struct Made {
+    flags: u32,
+    deadline: Deadline,
+    marks: Marks,
+    cas: CasUnique,
+    position: CasUnique,
 }
 
 impl Cache {
@@ -88,15 +108,20 @@ impl Cache {
     pub(crate) fn execute(&mut self, command: &Command<'_>, position: CasUnique) -> Outcome {
         match *command {
             Command::Store { mode, key, flags, expiry, value, cas } => {
-                let wanted = Wanted { flags, expiry, value, cas };
-                match mode {
-                    StoreMode::Append | StoreMode::Prepend => {
-                        self.concatenate(mode, key, &wanted, position)
-                    }
-                    StoreMode::Set | StoreMode::Add | StoreMode::Replace => {
-                        self.set(mode, key, &wanted, position)
-                    }
-                }
+                let drops_old = mode == StoreMode::Set && cas.is_none();
+                let (new_cas, base64, invalidate, vivify) = Default::default();
+                let wanted = Wanted {
+                    flags,
+                    expiry,
+                    value,
+                    cas,
+                    new_cas,
+                    base64,
+                    invalidate,
+                    vivify,
+                    drops_old,
+                };
+                self.store(mode, key, &wanted, position)
             }
             Command::Delete { key, cas } => match self.matching(key, cas) {
                 Err(refusal) => refusal,
@@ -107,9 +132,10 @@ impl Cache {
             },
             Command::Arithmetic { direction, key, delta, initial, cas } => {
                 match (self.matching(key, cas), initial) {
-                    (Ok(found), _) => self.count(direction, delta, &found, position),
+                    (Ok(found), _) => self.count(direction, delta, &found, (position, position)),
                     (Err(Outcome::NotFound), Some(initial)) if cas.is_none() => {
-                        self.count_from(key, initial, position)
+                        let made = Self::made(Marks::NONE, None, position);
+                        self.count_from(key, initial, made)
                     }
                     (Err(refusal), _) => refusal,
                 }
@@ -122,6 +148,10 @@ impl Cache {
                 }
             },
             Command::GetAndTouch { key, expiry } => self.get_and_touch(key, expiry, position),
+            Command::MetaArithmetic(ref arithmetic) => self.meta_arithmetic(arithmetic, position),
+            Command::MetaDelete(ref delete) => self.meta_delete(delete, position),
+            Command::MetaGet(ref get) => self.meta_get(get, position),
+            Command::MetaStore(ref store) => self.meta_store(store, position),
             Command::FlushAll { after_ms } => {
                 self.flush_all(after_ms, position);
                 Outcome::Done
@@ -146,6 +176,21 @@ impl Cache {
         mix([sums, limits, mix(self.counters.words())])
     }
 
+    fn store(
+        &mut self,
+        mode: StoreMode,
+        key: &[u8],
+        wanted: &Wanted<'_>,
+        position: CasUnique,
+    ) -> Outcome {
+        match mode {
+            StoreMode::Append | StoreMode::Prepend => self.concatenate(mode, key, wanted, position),
+            StoreMode::Set | StoreMode::Add | StoreMode::Replace => {
+                self.set(mode, key, wanted, position)
+            }
+        }
+    }
+
     /// `set`, `add`, `replace` and `cas`.
     fn set(
         &mut self,
@@ -154,22 +199,17 @@ impl Cache {
         wanted: &Wanted<'_>,
         position: CasUnique,
     ) -> Outcome {
-        let &Wanted { flags, expiry, value, cas } = wanted;
-        // Whoever asked for the new value must not find the old one (memcached: "avoid stale data
-        // persisting in cache because we failed alloc").
-        let drops_old = mode == StoreMode::Set && cas.is_none();
+        let &Wanted { flags, expiry, value, cas, drops_old, .. } = wanted;
         if self.too_large(key, value.len(), flags) {
-            if drops_old && let Some(old) = self.live(key) {
-                self.store.remove(old.hash, old.node);
-            }
-            return Outcome::TooLarge;
+            return self.refuse_too_large(key, drops_old);
         }
-        let old = match cas {
-            None => self.live(key),
-            Some(_) => match self.matching(key, cas) {
-                Err(refusal) => return refusal,
-                Ok(old) => Some(old),
-            },
+        let old = self.live(key);
+        let is_stale = match (cas, &old) {
+            (None, _) => false,
+            (Some(_), None) => return Outcome::NotFound,
+            (Some(cas), Some(old)) if cas == old.cas => false,
+            (Some(cas), Some(old)) if wanted.invalidate && cas.0 != 0 && cas < old.cas => true,
+            (Some(_), Some(_)) => return Outcome::Exists,
         };
         match (mode, &old) {
             (StoreMode::Add, Some(old)) if cas.is_none() => {
@@ -180,13 +220,22 @@ impl Cache {
             (StoreMode::Replace, None) => return Outcome::NotStored,
             _ => {}
         }
-        let Some(deadline) = self.deadline(expiry) else {
+        let mut made = Made { flags, ..Self::made_of(wanted, position) };
+        let deadline = match &old {
+            Some(old) if is_stale => {
+                let token = old.marks.only(Marks::TOKEN_SENT);
+                made.marks = made.marks.with(Marks::STALE).with(token);
+                Some(old.deadline)
+            }
+            _ => self.deadline(expiry),
+        };
+        let Some(deadline) = deadline else {
             old.iter().for_each(|old| self.store.remove(old.hash, old.node));
             self.counters.total_items += 1;
-            return Outcome::Stored(position);
+            return Outcome::Stored(made.cas);
         };
-        if self.write(key, [value, &[]], flags, deadline, old.as_ref(), position) {
-            return Outcome::Stored(position);
+        if self.write(key, [value, &[]], old.as_ref(), &Made { deadline, ..made }) {
+            return Outcome::Stored(made.cas);
         }
         if drops_old {
             old.iter().for_each(|old| self.store.remove(old.hash, old.node));
@@ -203,9 +252,13 @@ impl Cache {
         position: CasUnique,
     ) -> Outcome {
         if self.too_large(key, wanted.value.len(), wanted.flags) {
-            return Outcome::TooLarge;
+            return self.refuse_too_large(key, wanted.drops_old);
         }
-        let Some(old) = self.live(key) else { return Outcome::NotStored };
+        let Some(old) = self.live(key) else {
+            let Some(expiry) = wanted.vivify else { return Outcome::NotStored };
+            let wanted = Wanted { expiry, cas: None, ..*wanted };
+            return self.set(StoreMode::Set, key, &wanted, position);
+        };
         if wanted.cas.is_some_and(|cas| cas != old.cas) {
             return Outcome::Exists;
         }
@@ -216,8 +269,11 @@ impl Cache {
         }
         let before = mode == StoreMode::Prepend;
         let value = if before { [wanted.value, old_value] } else { [old_value, wanted.value] };
-        if self.write(key, value, old.flags, old.deadline, Some(&old), position) {
-            Outcome::Stored(position)
+        let made = Self::made_of(wanted, position);
+        let marks = made.marks.with(old.marks.only(Marks::BASE64));
+        let made = Made { flags: old.flags, deadline: old.deadline, marks, ..made };
+        if self.write(key, value, Some(&old), &made) {
+            Outcome::Stored(made.cas)
         } else {
             Outcome::OutOfMemory
         }
@@ -229,7 +285,7 @@ impl Cache {
         direction: Direction,
         delta: u64,
         found: &Found,
-        position: CasUnique,
+        (cas, position): (CasUnique, CasUnique),
     ) -> Outcome {
         let Some(slot) = self.store.slot(found) else { return Outcome::NotFound };
         let Some(old) = number::parse(slot.data.value()) else { return Outcome::NonNumeric };
@@ -242,23 +298,24 @@ impl Cache {
         if digits.len() <= slot.data.value().len() {
             // Gives up its hold, so that the value can be written in place.
             drop(slot);
-            self.store.rewrite(found, position, &mut self.buffer, |value| {
+            self.store.rewrite(found, (cas, position.0), &mut self.buffer, |value| {
                 value.fill(b' ');
                 value.iter_mut().zip(digits).for_each(|(space, digit)| *space = *digit);
             });
             self.counters.total_items += 1;
-            return Outcome::Number { value, cas: position };
+            return Outcome::Number { value, cas };
         }
         let (key, text) = (slot.data.key(), [digits, &[]]);
-        if self.write(key, text, found.flags, found.deadline, Some(found), position) {
-            Outcome::Number { value, cas: position }
+        let Found { flags, deadline, marks, .. } = *found;
+        if self.write(key, text, Some(found), &Made { flags, deadline, marks, cas, position }) {
+            Outcome::Number { value, cas }
         } else {
             Outcome::OutOfMemory
         }
     }
 
     /// `incr` and `decr` of an item that is not there.
-    fn count_from(&mut self, key: &[u8], initial: Initial, position: CasUnique) -> Outcome {
+    fn count_from(&mut self, key: &[u8], initial: Initial, made: Made) -> Outcome {
         let Initial { value, expiry } = initial;
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(value).as_bytes();
@@ -266,11 +323,11 @@ impl Cache {
             return Outcome::TooLarge;
         }
         if let Some(deadline) = self.deadline(expiry)
-            && !self.write(key, [digits, &[]], 0, deadline, None, position)
+            && !self.write(key, [digits, &[]], None, &Made { deadline, ..made })
         {
             return Outcome::OutOfMemory;
         }
-        Outcome::Number { value, cas: position }
+        Outcome::Number { value, cas: made.cas }
     }
 
     fn get_and_touch(&mut self, key: &[u8], expiry: Expiry, position: CasUnique) -> Outcome {
@@ -278,7 +335,8 @@ impl Cache {
         let Some(slot) = self.store.slot(&found) else { return Outcome::NotFound };
         // What is gone at once is shown as it was, with a deadline of now.
         let deadline = self.touch(&found, expiry, position).unwrap_or(Deadline(self.times.now.0));
-        Outcome::Value(Item { deadline, ..slot.item() })
+        // The marks are not said to classic clients, nor kept in a snapshot's outcomes.
+        Outcome::Value(Item { deadline, marks: Marks::NONE, ..slot.item() })
     }
 
     fn touch(&mut self, found: &Found, expiry: Expiry, position: CasUnique) -> Option<Deadline> {
@@ -307,7 +365,7 @@ impl Cache {
     /// The live item under `key`; a dead one is taken back on the way.
     fn live(&mut self, key: &[u8]) -> Option<Found> {
         let found = self.store.find(hash(key), key)?;
-        if self.times.live(found.cas, found.deadline, self.times.now) {
+        if self.times.live(found.order, found.deadline, self.times.now) {
             return Some(found);
         }
         self.take_back(&found);
@@ -333,23 +391,34 @@ impl Cache {
         (now < at).then_some(Deadline(at.min(Deadline::NEVER.0 - 1)))
     }
 
+    fn refuse_too_large(&mut self, key: &[u8], drops_old: bool) -> Outcome {
+        if drops_old && let Some(old) = self.live(key) {
+            self.store.remove(old.hash, old.node);
+        }
+        Outcome::TooLarge
+    }
+
+    /// A version without flags and deadline.
+    fn made(marks: Marks, cas: Option<CasUnique>, position: CasUnique) -> Made {
+        let cas = cas.unwrap_or(position);
+        Made { flags: 0, deadline: Deadline::NEVER, marks, cas, position }
+    }
+
+    fn made_of(wanted: &Wanted<'_>, position: CasUnique) -> Made {
+        Self::made(Marks::when(wanted.base64, Marks::BASE64), wanted.new_cas, position)
+    }
+
     /// Stores a version in place of `old`; false, and nothing changed, if there is no room.
-    fn write(
-        &mut self,
-        key: &[u8],
-        value: [&[u8]; 2],
-        flags: u32,
-        deadline: Deadline,
-        old: Option<&Found>,
-        position: CasUnique,
-    ) -> bool {
+    fn write(&mut self, key: &[u8], value: [&[u8]; 2], old: Option<&Found>, made: &Made) -> bool {
         let value_len = value.iter().map(|piece| piece.len()).sum::<usize>();
         if !self.make_room(old, (key.len() + value_len) as u64) {
             self.counters.out_of_memory += 1;
             return false;
         }
         let data = Data::new(&mut self.buffer, key, value);
-        let version = Version { data, flags, deadline, cas: position, order: position.0 };
+        let Made { flags, deadline, marks, cas, position } = *made;
+        let (order, written_at) = (position.0, self.times.now);
+        let version = Version { data, flags, deadline, cas, marks, order, written_at };
         match old {
             None => self.store.insert(hash(key), version),
             Some(old) => self.store.replace(old, version),

@@ -55,6 +55,14 @@ pub enum Command<'a> {
         /// Replaces the item's deadline.
         expiry: Expiry,
     },
+    /// `ma`.
+    MetaArithmetic(MetaArithmetic<'a>),
+    /// `md`.
+    MetaDelete(MetaDelete<'a>),
+    /// An `mg` that may change something.
+    MetaGet(MetaGet<'a>),
+    /// `ms`.
+    MetaStore(MetaStore<'a>),
     /// `flush_all`: replaces a flush that is still pending.
     FlushAll {
         /// Milliseconds after the entry's stamp; 0 is now.
@@ -64,6 +72,88 @@ pub enum Command<'a> {
     Configure(Settings),
     /// Carries time only.
     Tick,
+}
+
+/// `ma`: arithmetic that can create and touch at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaArithmetic<'a> {
+    /// Up wraps at 64 bits, down stops at 0.
+    pub direction: Direction,
+    /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+    pub key: &'a [u8],
+    /// The key came in base64, which an item that is created remembers.
+    pub base64: bool,
+    /// How far.
+    pub delta: u64,
+    /// What to store when there is no item, whatever `cas` says; `None` answers `NotFound`.
+    pub initial: Option<Initial>,
+    /// Replaces the item's deadline.
+    pub touch: Option<Expiry>,
+    /// `Some`: change only this version.
+    pub cas: Option<CasUnique>,
+    /// `Some`: the number of the new version.
+    pub new_cas: Option<CasUnique>,
+}
+
+/// `md`: removes an item, or leaves it there as one that is out of date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaDelete<'a> {
+    /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+    pub key: &'a [u8],
+    /// `Some`: only this version.
+    pub cas: Option<CasUnique>,
+    /// `Some`: the number of the version that stays.
+    pub new_cas: Option<CasUnique>,
+    /// The item stays, marked stale.
+    pub mark_stale: bool,
+    /// The deadline of an item that is marked stale; `None` keeps the one it has.
+    pub touch: Option<Expiry>,
+    /// The item stays, without value and flags; its deadline, too, unless it is marked stale with
+    /// a new one.
+    pub drop_value: bool,
+}
+
+/// `mg`: reads an item, and may touch, create or win it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaGet<'a> {
+    /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+    pub key: &'a [u8],
+    /// The key came in base64, which an item that is created remembers.
+    pub base64: bool,
+    /// Replaces the item's deadline.
+    pub touch: Option<Expiry>,
+    /// Creates a missing item, without a value, that ends then.
+    pub vivify: Option<Expiry>,
+    /// Wins if the item ends before then, and nobody has won it.
+    pub recache: Option<Expiry>,
+    /// `Some`: the number of the version that is created.
+    pub new_cas: Option<CasUnique>,
+}
+
+/// `ms`: a store with more conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaStore<'a> {
+    /// What must be true of the old item, and what becomes of its value.
+    pub mode: StoreMode,
+    /// 1 to [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes.
+    pub key: &'a [u8],
+    /// The key came in base64, which the item remembers.
+    pub base64: bool,
+    /// The client's; ignored where a value is appended or prepended.
+    pub flags: u32,
+    /// Ignored where a value is appended or prepended.
+    pub expiry: Expiry,
+    /// At most `u32::MAX` bytes.
+    pub value: &'a [u8],
+    /// `Some`: as in [`Command::Store`].
+    pub cas: Option<CasUnique>,
+    /// `Some`: the number of the new version.
+    pub new_cas: Option<CasUnique>,
+    /// A version newer than `cas` is replaced, too, and the new one is stale: it keeps the deadline
+    /// of the one before, and whether somebody has won it.
+    pub invalidate: bool,
+    /// Creates a missing item that ends then, where a value is to be appended or prepended.
+    pub vivify: Option<Expiry>,
 }
 
 /// When an item ends, as the client asked; becomes a deadline with the entry's stamp at apply.

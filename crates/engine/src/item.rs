@@ -26,6 +26,7 @@ pub struct Item {
     pub(crate) flags: u32,
     pub(crate) deadline: Deadline,
     pub(crate) cas: CasUnique,
+    pub(crate) marks: Marks,
 }
 
 impl Item {
@@ -49,9 +50,14 @@ impl Item {
         (self.deadline != Deadline::NEVER).then_some(UnixMillis(self.deadline.0))
     }
 
-    /// The log position that wrote this version.
+    /// The log position that wrote this version, unless the client chose another number.
     pub fn cas_unique(&self) -> CasUnique {
         self.cas
+    }
+
+    /// What the meta commands remember.
+    pub fn marks(&self) -> Marks {
+        self.marks
     }
 }
 
@@ -86,6 +92,52 @@ impl Deadline {
     /// Whether an item with this deadline is gone at `at`.
     pub(crate) fn passed(self, at: UnixMillis) -> bool {
         self != Self::NEVER && self.0 <= at.0
+    }
+}
+
+/// What the meta commands remember about an item; part of the replicated state.
+///
+/// Source: memcached `doc/protocol.txt`, "Meta Get"; `ITEM_STALE`, `ITEM_TOKEN_SENT` and
+/// `ITEM_KEY_BINARY` in its `memcached.h`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks(u8);
+
+impl Marks {
+    /// The value is out of date; whoever reads it first is asked to renew it.
+    pub const STALE: Self = Self(1);
+    /// Somebody has been asked to renew the value, or to fill it in.
+    pub const TOKEN_SENT: Self = Self(2);
+    /// The key was given in base64, and is shown so.
+    pub const BASE64: Self = Self(4);
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Whether all of `marks` are set.
+    pub fn has(self, marks: Self) -> bool {
+        self.0 & marks.0 == marks.0
+    }
+
+    /// With those of `marks` that are in `self`.
+    pub(crate) fn only(self, marks: Self) -> Self {
+        Self(self.0 & marks.0)
+    }
+
+    /// With all of `marks`.
+    pub(crate) fn with(self, marks: Self) -> Self {
+        Self(self.0 | marks.0)
+    }
+
+    /// `marks`, if `set`.
+    pub(crate) fn when(set: bool, marks: Self) -> Self {
+        if set { marks } else { Self::NONE }
+    }
+
+    pub(crate) fn to_byte(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        (byte < 8).then_some(Self(byte))
     }
 }
 

@@ -17,7 +17,8 @@
 //! 3. *Time.* `now` never goes back, even when a new leader's clock is behind the old one's. What
 //!    has expired stays gone.
 //! 4. *CAS.* An item's `cas_unique` is the log position that wrote it: never 0, unique for ever,
-//!    the same on every replica. A touch does not change it.
+//!    the same on every replica. A touch does not change it. (One exception: a number that a client
+//!    chose itself by a meta command.)
 //! 5. *Memory.* The accounted bytes of the items held, dead ones included, never exceed the limit,
 //!    at no moment between two commands. (One exception: a limit lowered while eviction is
 //!    forbidden; the bytes then only fall.) What is dead goes before anything alive, then the
@@ -28,7 +29,8 @@
 //!    gives the first answer, or says that it is forgotten.
 //! 8. *Bytes from elsewhere.* A corrupt body, snapshot or outcome is refused as a whole, without
 //!    a panic and without any change.
-//! 9. *Formats.* What version 1 wrote stays readable; see [`BatchBuilder`] and [`Frozen`].
+//! 9. *Formats.* What versions 1 and 2 wrote stays readable, and what version 1 can say is written
+//!    as it says it; see [`BatchBuilder`] and [`Frozen`].
 //! 10. *Readers.* A reader never sees an item that is dead at the later of its own time and
 //!     cluster time, and keeps the bytes it was given, whatever happens to the item.
 //!
@@ -40,6 +42,7 @@
 //! memcached `doc/protocol.txt` and `items.c`, `memcached.c` (`do_store_item`, `do_add_delta`);
 //! Raft dissertation, sections 5 and 6.3.
 
+mod access;
 mod batch;
 mod cache;
 mod canaries;
@@ -68,11 +71,14 @@ mod testing;
 pub use batch::{BatchBuilder, BatchHeader, CorruptBatch};
 #[doc(hidden)]
 pub use canaries::assumed_outcomes;
-pub use command::{Command, Direction, Expiry, Initial, Settings, StoreMode};
+pub use command::{
+    Command, Direction, Expiry, Initial, MetaArithmetic, MetaDelete, MetaGet, MetaStore, Settings,
+    StoreMode,
+};
 pub use ids::{CasUnique, LogIndex, Origin, UnixMillis};
-pub use item::{ITEM_OVERHEAD, Item, KEY_LEN_MAX};
-pub use outcome::{Applied, CorruptOutcomes, Outcome, Outcomes};
-pub use reader::{EngineStats, Reader};
+pub use item::{ITEM_OVERHEAD, Item, KEY_LEN_MAX, Marks};
+pub use outcome::{Applied, CorruptOutcomes, Outcome, Outcomes, Seen};
+pub use reader::{EngineStats, Reader, Usage};
 pub use snapshot::{CorruptSnapshot, Frozen, Restored, Restorer};
 pub use state_machine::StateMachine;
 

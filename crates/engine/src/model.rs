@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::item::{Data, Deadline};
+use crate::item::{Data, Deadline, Marks};
 use crate::store::item_bytes;
 use crate::{
-    CasUnique, Command, Direction, Expiry, Initial, Item, Origin, Outcome, Settings, StoreMode,
-    number,
+    CasUnique, Command, Direction, Expiry, Initial, Item, MetaStore, Origin, Outcome, Settings,
+    StoreMode, number,
 };
 
 #[cfg(test)]
 mod history;
+mod meta;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
@@ -26,13 +27,16 @@ pub(crate) struct Model {
     origins: BTreeMap<Origin, ModelOrigin>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct ModelItem {
     value: Vec<u8>,
     flags: u32,
     deadline: Option<u64>,
     cas: u64,
     order: u64,
+    stale: bool,
+    token: bool,
+    base64: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -106,7 +110,20 @@ impl Model {
     fn execute(&mut self, command: &Command<'_>, at: u64) -> Outcome {
         match *command {
             Command::Store { mode, key, flags, expiry, value, cas } => {
-                self.store(mode, key, flags, expiry, value, cas, at)
+                let (new_cas, base64, invalidate, vivify) = Default::default();
+                let store = MetaStore {
+                    mode,
+                    key,
+                    base64,
+                    flags,
+                    expiry,
+                    value,
+                    cas,
+                    new_cas,
+                    invalidate,
+                    vivify,
+                };
+                self.store(&store, mode == StoreMode::Set && cas.is_none(), at)
             }
             Command::Delete { key, cas } => match self.check(key, cas) {
                 Some(refusal) => refusal,
@@ -118,6 +135,10 @@ impl Model {
             Command::Arithmetic { direction, key, delta, initial, cas } => {
                 self.arithmetic(direction, key, delta, initial, cas, at)
             }
+            Command::MetaArithmetic(ref arithmetic) => self.meta_arithmetic(arithmetic, at),
+            Command::MetaDelete(ref delete) => self.meta_delete(delete, at),
+            Command::MetaGet(ref get) => self.meta_get(get, at),
+            Command::MetaStore(ref store) => self.meta_store(store, at),
             Command::Touch { key, expiry } => match self.touch(key, expiry, at) {
                 None => Outcome::NotFound,
                 Some(item) => Outcome::Touched { flags: item.flags, cas: item.cas },
@@ -145,33 +166,34 @@ impl Model {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one command")]
-    fn store(
-        &mut self,
-        mode: StoreMode,
-        key: &[u8],
-        flags: u32,
-        expiry: Expiry,
-        value: &[u8],
-        cas: Option<CasUnique>,
-        at: u64,
-    ) -> Outcome {
+    fn store(&mut self, store: &MetaStore<'_>, drops_old: bool, at: u64) -> Outcome {
+        let MetaStore { mode, key, flags, expiry, value, cas, .. } = *store;
         let joins = matches!(mode, StoreMode::Append | StoreMode::Prepend);
-        let plain_set = mode == StoreMode::Set && cas.is_none();
         if self.too_large(key, value.len(), flags) {
-            if plain_set {
+            if drops_old {
                 self.items.remove(key);
             }
             return Outcome::TooLarge;
         }
-        if let Some(refusal) = cas.and_then(|_| self.check(key, cas)) {
-            return if joins && refusal == Outcome::NotFound {
-                Outcome::NotStored
-            } else {
-                refusal
-            };
-        }
         let old = self.items.get(key).cloned();
+        if let (None, true, Some(expiry)) = (&old, joins, store.vivify) {
+            let set = MetaStore { mode: StoreMode::Set, expiry, cas: None, ..*store };
+            return self.store(&set, drops_old, at);
+        }
+        let mut stale = false;
+        if let Some(wanted) = cas {
+            match &old {
+                None if joins => return Outcome::NotStored,
+                None => return Outcome::NotFound,
+                Some(old) if old.cas == wanted.0 => {}
+                Some(old) => {
+                    stale = store.invalidate && (1..old.cas).contains(&wanted.0) && !joins;
+                    if !stale {
+                        return Outcome::Exists;
+                    }
+                }
+            }
+        }
         match (&old, mode) {
             (Some(_), StoreMode::Add) if cas.is_none() => {
                 self.items.get_mut(key).unwrap().order = at;
@@ -182,29 +204,33 @@ impl Model {
             }
             _ => {}
         }
-        let mut new =
-            ModelItem { value: value.to_vec(), flags, deadline: None, cas: at, order: at };
-        if let Some(old) = old.filter(|_| joins) {
+        let cas = store.new_cas.map_or(at, |cas| cas.0);
+        let base64 = store.base64;
+        let mut new = ModelItem { flags, base64, ..ModelItem::new(value, cas, at) };
+        if let Some(old) = old.as_ref().filter(|_| joins) {
             (new.flags, new.deadline) = (old.flags, old.deadline);
+            new.base64 |= old.base64;
             let pair = [old.value.as_slice(), value];
             let [a, b] = if mode == StoreMode::Append { pair } else { [value, &old.value] };
             new.value = [a, b].concat();
             if self.too_large(key, new.value.len(), new.flags) {
                 return Outcome::NotStored;
             }
+        } else if let Some(old) = old.filter(|_| stale) {
+            (new.deadline, new.stale, new.token) = (old.deadline, true, old.token);
         } else {
             match self.deadline(expiry) {
                 Ok(deadline) => new.deadline = deadline,
                 Err(()) => {
                     self.items.remove(key);
-                    return Outcome::Stored(CasUnique(at));
+                    return Outcome::Stored(CasUnique(cas));
                 }
             }
         }
         if self.put(key, new) {
-            return Outcome::Stored(CasUnique(at));
+            return Outcome::Stored(CasUnique(cas));
         }
-        if plain_set {
+        if drops_old && !joins {
             self.items.remove(key);
         }
         Outcome::OutOfMemory
@@ -227,7 +253,7 @@ impl Model {
                     return Outcome::TooLarge;
                 }
                 if let Ok(deadline) = self.deadline(expiry) {
-                    let item = ModelItem { value: text, flags: 0, deadline, cas: at, order };
+                    let item = ModelItem { deadline, ..ModelItem::new(&text, at, order) };
                     if !self.put(key, item) {
                         return Outcome::OutOfMemory;
                     }
@@ -256,7 +282,7 @@ impl Model {
         let item = self.items.get_mut(key)?;
         item.order = at;
         item.deadline = deadline.unwrap_or(Some(self.now));
-        let shown = item.item(key);
+        let shown = Item { marks: Marks::NONE, ..item.item(key) };
         if deadline.is_err() {
             self.items.remove(key);
         }
@@ -315,12 +341,19 @@ impl Model {
 }
 
 impl ModelItem {
+    fn new(value: &[u8], cas: u64, order: u64) -> Self {
+        Self { value: value.to_vec(), cas, order, ..Self::default() }
+    }
+
     fn item(&self, key: &[u8]) -> Item {
         Item {
             data: Data::new(&mut Vec::new(), key, [&self.value, &[]]),
             flags: self.flags,
             deadline: self.deadline.map_or(Deadline::NEVER, Deadline),
             cas: CasUnique(self.cas),
+            marks: Marks::when(self.stale, Marks::STALE)
+                .with(Marks::when(self.token, Marks::TOKEN_SENT))
+                .with(Marks::when(self.base64, Marks::BASE64)),
         }
     }
 }

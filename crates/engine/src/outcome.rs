@@ -17,17 +17,20 @@
 //!   6 Value        flags u32, deadline u64, cas u64, key_len u8, value_len u32, key, value
 //!   7 Number       value u64, cas u64
 //!   8 NonNumeric   9 TooLarge  10 OutOfMemory  11 Done
+//!  12 Seen         marks u8, won u8 (0 or 1), before u64, now u64, then as Value
+//!  13 StoredLen    cas u64, value_len u32
 //! ```
 //!
-//! A deadline of `2^64 - 1` is none.
+//! A deadline of `2^64 - 1` is none. Marks: 1 stale, 2 token sent, 4 base64. Only meta commands,
+//! which came with version 2 of the batch, have the last two.
 
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::{Cursor, Put};
-use crate::item::{Data, Deadline};
-use crate::{BATCH_COMMANDS_MAX, CasUnique, Item, KEY_LEN_MAX};
+use crate::item::{Data, Deadline, Marks};
+use crate::{BATCH_COMMANDS_MAX, CasUnique, Item, KEY_LEN_MAX, UnixMillis};
 
 /// What became of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +70,54 @@ pub enum Outcome {
     OutOfMemory,
     /// A command that concerns no item was executed.
     Done,
+    /// What a meta command found, or made.
+    Seen(Seen),
+    /// A meta command has stored the item.
+    StoredLen {
+        /// As this version.
+        cas: CasUnique,
+        /// Bytes of its value now.
+        value_len: u32,
+    },
+}
+
+/// What a meta command found, or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// As it is now, but with the marks that it had before.
+    pub item: Item,
+    /// The client is the one to renew the value, or to fill it in.
+    pub won: bool,
+    pub(crate) before: Deadline,
+    /// Cluster time.
+    pub now: UnixMillis,
+}
+
+impl Seen {
+    /// When the item ended before it was touched; `None` is never.
+    pub fn deadline_before(&self) -> Option<UnixMillis> {
+        (self.before != Deadline::NEVER).then_some(UnixMillis(self.before.0))
+    }
+
+    fn encode(&self, output: &mut Vec<u8>) {
+        output.extend_from_slice(&[self.item.marks.to_byte(), u8::from(self.won)]);
+        output.put_u64(self.before.0);
+        output.put_u64(self.now.0);
+        encode_item(&self.item, output);
+    }
+
+    fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let (marks, won) = (Marks::from_byte(cursor.u8()?)?, cursor.u8()?);
+        let (before, now) = (Deadline(cursor.u64()?), UnixMillis(cursor.u64()?));
+        let item = Item { marks, ..decode_item(cursor)? };
+        (won < 2).then_some(Self { item, won: won == 1, before, now })
+    }
+
+    fn hash(&self) -> u64 {
+        let marks = u64::from(self.item.marks.to_byte()) << 1 | u64::from(self.won);
+        let (content, rest) = (self.item.data.content_hash(), item_rest(&self.item));
+        mix([content, rest, marks, self.before.0, self.now.0])
+    }
 }
 
 /// The outcomes of one batch, in the order of its commands.
@@ -149,6 +200,11 @@ impl Outcome {
                 output.put_u64(*value);
                 output.put_u64(cas.0);
             }
+            Self::Seen(seen) => seen.encode(output),
+            Self::StoredLen { cas, value_len } => {
+                output.put_u64(cas.0);
+                output.put_u32(*value_len);
+            }
             Self::NotStored
             | Self::Exists
             | Self::NotFound
@@ -174,6 +230,8 @@ impl Outcome {
             9 => Self::TooLarge,
             10 => Self::OutOfMemory,
             11 => Self::Done,
+            12 => Self::Seen(Seen::decode(cursor)?),
+            13 => Self::StoredLen { cas: CasUnique(cursor.u64()?), value_len: cursor.u32()? },
             _ => return None,
         })
     }
@@ -192,6 +250,8 @@ impl Outcome {
             Self::TooLarge => 9,
             Self::OutOfMemory => 10,
             Self::Done => 11,
+            Self::Seen(_) => 12,
+            Self::StoredLen { .. } => 13,
         }
     }
 
@@ -201,10 +261,9 @@ impl Outcome {
         match self {
             Self::Stored(cas) => [tag, cas.0, 0],
             Self::Touched { flags, cas } => [tag, u64::from(*flags), cas.0],
-            Self::Value(item) => {
-                let rest = mix([u64::from(item.flags), item.deadline.0, item.cas.0]);
-                [tag, item.data.content_hash(), rest]
-            }
+            Self::Value(item) => [tag, item.data.content_hash(), item_rest(item)],
+            Self::Seen(seen) => [tag, seen.hash(), 0],
+            Self::StoredLen { cas, value_len } => [tag, cas.0, u64::from(*value_len)],
             Self::Number { value, cas } => [tag, *value, cas.0],
             Self::NotStored
             | Self::Exists
@@ -217,9 +276,21 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn item_bytes(&self) -> u64 {
-        if let Self::Value(item) = self { item.data.len() } else { 0 }
+    /// Whether version 1 of the formats cannot say it.
+    pub(crate) fn is_of_meta(&self) -> bool {
+        matches!(self, Self::Seen(_) | Self::StoredLen { .. })
     }
+
+    pub(crate) fn item_bytes(&self) -> u64 {
+        match self {
+            Self::Value(item) | Self::Seen(Seen { item, .. }) => item.data.len(),
+            _ => 0,
+        }
+    }
+}
+
+fn item_rest(item: &Item) -> u64 {
+    mix([u64::from(item.flags), item.deadline.0, item.cas.0])
 }
 
 /// Flags, deadline, cas, lengths, key, value: also the middle of a snapshot's item.
@@ -243,7 +314,7 @@ pub(crate) fn decode_item(cursor: &mut Cursor<'_>) -> Option<Item> {
     }
     let (key, value) = (cursor.bytes(key_len)?, cursor.bytes(value_len)?);
     let data = Data::new(&mut Vec::new(), key, [value, &[]]);
-    Some(Item { data, flags, deadline, cas })
+    Some(Item { data, flags, deadline, cas, marks: Marks::NONE })
 }
 
 /// Hashes up to eight words into one.
@@ -287,7 +358,10 @@ mod tests {
             flags: 7,
             deadline,
             cas: CasUnique(4096),
+            marks: Marks::NONE,
         };
+        let (before, now) = (Deadline(9), UnixMillis(3));
+        let marked = Item { marks: Marks::STALE.with(Marks::BASE64), ..item(Deadline(8)) };
         let outcomes = vec![
             Outcome::Stored(CasUnique(4097)),
             Outcome::NotStored,
@@ -302,6 +376,8 @@ mod tests {
             Outcome::TooLarge,
             Outcome::OutOfMemory,
             Outcome::Done,
+            Outcome::Seen(Seen { item: marked, won: true, before, now }),
+            Outcome::StoredLen { cas: CasUnique(4100), value_len: 5 },
         ];
         Outcomes::new(5, outcomes)
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::shared::Shared;
+use crate::shared::{Shared, Slot};
 use crate::{Item, Settings, UnixMillis};
 
 /// Looks items up while the state machine applies entries; a cheap clone, one per thread.
@@ -16,8 +16,25 @@ pub struct Reader {
 
 impl Reader {
     /// The item under `key` if it is live at `at`, or at cluster time where that is later.
+    ///
+    /// Counts as a use of the item on this replica.
     pub fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
-        self.shared.get(key, at)
+        self.shared.get(key, at, |slot| {
+            slot.access.fetch(at);
+            slot.item()
+        })
+    }
+
+    /// The item under `key` as [`Reader::get`] gives it, and how it has been used on this replica.
+    /// Counts as a use only if `fetch` says so.
+    pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+        self.shared.get(key, at, |slot| {
+            let (fetched, idle_s) = slot.access.seen(at);
+            if fetch {
+                slot.access.fetch(at);
+            }
+            (slot.item(), Usage { fetched, idle_s })
+        })
     }
 
     /// Cluster time: the latest stamp applied.
@@ -42,13 +59,22 @@ impl Reader {
     pub fn for_each_key(&self, at: UnixMillis, mut visit: impl FnMut(&Item) -> ControlFlow<()>) {
         for segment in self.shared.segments() {
             let times = self.shared.times();
-            let items = segment.read().iter().map(|slot| slot.item()).collect::<Vec<_>>();
-            let mut live = items.iter().filter(|item| times.live(item.cas, item.deadline, at));
-            if live.try_for_each(&mut visit).is_break() {
+            let live = |slot: &&Slot| times.live(slot.order, slot.deadline, at);
+            let items = segment.read().iter().filter(live).map(Slot::item).collect::<Vec<_>>();
+            if items.iter().try_for_each(&mut visit).is_break() {
                 return;
             }
         }
     }
+}
+
+/// How an item has been used on one replica; replicas do not agree about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// It has been read since it was stored.
+    pub fetched: bool,
+    /// Whole seconds since it was last read, or stored.
+    pub idle_s: u64,
 }
 
 /// Counters of one shard; equal on every replica at the same applied index.

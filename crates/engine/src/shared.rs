@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::item::{Data, Deadline};
+use crate::access::Access;
+use crate::item::{Data, Deadline, Marks};
 use crate::outcome::mix;
 use crate::queue::NodeIndex;
 use crate::table::Table;
@@ -34,7 +35,7 @@ pub(crate) struct Shared {
 /// it writes to.
 pub(crate) type Segment = Table;
 
-/// One item, and what the writer needs to find its way back. 56 bytes.
+/// One item, and what the writer needs to find its way back. 64 bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(crate) data: Data,
@@ -46,6 +47,9 @@ pub(crate) struct Slot {
     pub(crate) content: u64,
     pub(crate) flags: u32,
     pub(crate) node: NodeIndex,
+    pub(crate) marks: Marks,
+    /// This replica's own.
+    pub(crate) access: Access,
 }
 
 impl fmt::Debug for Shared {
@@ -56,12 +60,15 @@ impl fmt::Debug for Shared {
 
 impl Slot {
     pub(crate) fn item(&self) -> Item {
-        Item { data: self.data.clone(), flags: self.flags, deadline: self.deadline, cas: self.cas }
+        let Self { flags, deadline, cas, marks, .. } = *self;
+        Item { data: self.data.clone(), flags, deadline, cas, marks }
     }
 
     /// This item's share of the state's digest.
     pub(crate) fn digest(&self) -> u64 {
-        mix([self.content, self.cas.0, self.deadline.0, self.order, u64::from(self.flags)])
+        // Without marks the sum is that of the versions that had none.
+        let flags = u64::from(self.marks.to_byte()) << 32 | u64::from(self.flags);
+        mix([self.content, self.cas.0, self.deadline.0, self.order, flags])
     }
 }
 
@@ -70,17 +77,17 @@ impl Slot {
 pub(crate) struct Times {
     /// Cluster time.
     pub(crate) now: UnixMillis,
-    /// Every item with a smaller `cas_unique` has been flushed.
+    /// Every item that was last written or touched before this log position has been flushed.
     pub(crate) watermark: CasUnique,
     /// A pending `flush_all`: from then on, nothing written before is there.
     pub(crate) flush_at: Deadline,
 }
 
 impl Times {
-    /// Whether a reader at `at` sees an item of this version and deadline.
-    pub(crate) fn live(&self, cas: CasUnique, deadline: Deadline, at: UnixMillis) -> bool {
+    /// Whether a reader at `at` sees an item of this age and deadline.
+    pub(crate) fn live(&self, order: u64, deadline: Deadline, at: UnixMillis) -> bool {
         let at = at.max(self.now);
-        self.watermark <= cas && !deadline.passed(at) && !self.flush_at.passed(at)
+        self.watermark.0 <= order && !deadline.passed(at) && !self.flush_at.passed(at)
     }
 }
 
@@ -103,13 +110,18 @@ impl Shared {
         }
     }
 
-    /// The item under `key` if a reader at `at` sees it.
-    pub(crate) fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
+    /// What `look` sees of the item under `key`, if a reader at `at` sees it.
+    pub(crate) fn get<R>(
+        &self,
+        key: &[u8],
+        at: UnixMillis,
+        look: impl FnOnce(&Slot) -> R,
+    ) -> Option<R> {
         let hash = hash(key);
         let times = self.times();
         let segment = self.segment(hash).read();
         let slot = segment.find(hash, |slot| slot.data.key() == key)?;
-        times.live(slot.cas, slot.deadline, at).then(|| slot.item())
+        times.live(slot.order, slot.deadline, at).then(|| look(slot))
     }
 
     /// See the module's doc for the order.

@@ -1,6 +1,6 @@
 //! Snapshots: the whole replicated state, in chunks that can be checked one by one.
 //!
-//! # Format, version 1
+//! # Format, versions 1 and 2
 //!
 //! Numbers are little-endian. A snapshot is a sequence of chunks, a chunk is a header and whole
 //! records. Equal states give equal bytes.
@@ -8,7 +8,7 @@
 //! ```text
 //! offset  bytes  field of a chunk
 //!      0      4  magic: "RCSN"
-//!      4      2  version: 1
+//!      4      2  version: 1, or 2 if the chunk has something that 1 does not have
 //!      6      4  number of the chunk, from 0
 //!     10      4  payload_len
 //!     14      8  xxh3-64 of the payload, seeded with xxh3-64 of bytes 0 to 14
@@ -23,6 +23,8 @@
 //!   4 Batch     seq u64, outcomes u32
 //!   5 Outcome   as in `outcome`
 //!   6 End       items u64, digest u64
+//! and in version 2, beside the outcomes of meta commands:
+//!   7 Item      marks u8, then as 2
 //! ```
 //!
 //! The order of records: one State; the Items by `order`, oldest first; the Origins by node and
@@ -38,6 +40,8 @@ pub use restore::{CorruptSnapshot, Restored, Restorer};
 
 const MAGIC: &[u8; 4] = b"RCSN";
 const VERSION: u16 = 1;
+/// The first that knows what meta commands do.
+const VERSION_OF_META: u16 = 2;
 /// Length of the header up to the checksum.
 const HEADER_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 8;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::CasUnique;
-use crate::item::{Data, Deadline, ITEM_OVERHEAD};
+use crate::access::Access;
+use crate::item::{Data, Deadline, ITEM_OVERHEAD, Marks};
 use crate::queue::{NodeIndex, Queue};
 use crate::shared::{Segment, Shared, Slot};
+use crate::{CasUnique, UnixMillis};
 
 /// The writer's side of the items: every change goes through here.
 pub(crate) struct Store {
@@ -55,14 +56,18 @@ pub(crate) struct Found {
     pub(crate) cas: CasUnique,
     pub(crate) deadline: Deadline,
     pub(crate) flags: u32,
+    pub(crate) marks: Marks,
+    /// Log position of the last write or touch.
+    pub(crate) order: u64,
     /// Accounted.
     pub(crate) bytes: u64,
 }
 
 impl Found {
     fn new(hash: u64, slot: &Slot) -> Self {
-        let Slot { node, cas, deadline, flags, .. } = *slot;
-        Self { hash, node, cas, deadline, flags, bytes: item_bytes(slot.data.len()) }
+        let Slot { node, cas, deadline, flags, marks, order, .. } = *slot;
+        let bytes = item_bytes(slot.data.len());
+        Self { hash, node, cas, deadline, flags, marks, order, bytes }
     }
 }
 
@@ -73,7 +78,10 @@ pub(crate) struct Version {
     pub(crate) flags: u32,
     pub(crate) deadline: Deadline,
     pub(crate) cas: CasUnique,
+    pub(crate) marks: Marks,
     pub(crate) order: u64,
+    /// Cluster time.
+    pub(crate) written_at: UnixMillis,
 }
 
 impl Store {
@@ -146,7 +154,7 @@ impl Store {
     pub(crate) fn rewrite(
         &mut self,
         found: &Found,
-        cas: CasUnique,
+        (cas, order): (CasUnique, u64),
         buffer: &mut Vec<u8>,
         write: impl Fn(&mut [u8]),
     ) {
@@ -160,8 +168,33 @@ impl Store {
             }
             slot.content = slot.data.content_hash();
             slot.cas = cas;
-            slot.order = cas.0;
+            slot.order = order;
         });
+    }
+
+    /// Makes the item another version with other marks, and makes it the newest.
+    pub(crate) fn revise(
+        &mut self,
+        found: &Found,
+        (cas, order): (CasUnique, u64),
+        deadline: Deadline,
+        marks: Marks,
+    ) {
+        self.update(found, |slot| {
+            (slot.cas, slot.order) = (cas, order);
+            (slot.deadline, slot.marks) = (deadline, marks);
+        });
+    }
+
+    /// Changes the item's marks, and nothing else.
+    pub(crate) fn mark(&mut self, found: &Found, marks: Marks) {
+        let digests = self.with_slot(found.hash, found.node, |slot| {
+            let old = slot.digest();
+            slot.marks = marks;
+            (old, slot.digest())
+        });
+        let Some((old, new)) = digests else { return };
+        self.totals.digest = self.totals.digest.wrapping_sub(old).wrapping_add(new);
     }
 
     /// Makes the item the newest in the eviction order only.
@@ -267,9 +300,9 @@ const SHARED_HEADER_LEN: u64 = 16;
 const SMALL_CLASSES_LOG: u32 = 7;
 
 fn new_slot(version: Version, node: NodeIndex) -> Slot {
-    let Version { data, flags, deadline, cas, order } = version;
-    let content = data.content_hash();
-    Slot { data, deadline, cas, order, content, flags, node }
+    let Version { data, flags, deadline, cas, marks, order, written_at } = version;
+    let (content, access) = (data.content_hash(), Access::written(written_at));
+    Slot { data, deadline, cas, order, content, flags, node, marks, access }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -105,15 +105,17 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::CasUnique;
-    use crate::item::{Data, Deadline};
+    use crate::access::Access;
+    use crate::item::{Data, Deadline, Marks};
     use crate::queue::Queue;
+    use crate::{CasUnique, UnixMillis};
 
     fn slot(key: u16, order: u64) -> Slot {
         let node = Queue::new().push_back(0);
         let data = Data::new(&mut Vec::new(), &key.to_le_bytes(), [&[], &[]]);
         let (deadline, cas) = (Deadline::NEVER, CasUnique(order));
-        Slot { data, deadline, cas, order, content: 0, flags: 0, node }
+        let (marks, access) = (Marks::NONE, Access::written(UnixMillis(0)));
+        Slot { data, deadline, cas, order, content: 0, flags: 0, node, marks, access }
     }
 
     fn hash_of(key: u16) -> u64 {

@@ -1,11 +1,20 @@
 //! One command within a batch; the table is in the parent's doc.
 
+use super::{VERSION, VERSION_OF_META, meta};
 use crate::codec::{Cursor, Put};
 use crate::item::KEY_LEN_MAX;
 use crate::{CasUnique, Command, Direction, Expiry, Initial, Settings, StoreMode, UnixMillis};
 
-pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
+/// Appends a command; returns the first version of the format that has it.
+pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) -> u8 {
     match *command {
+        Command::MetaArithmetic(_)
+        | Command::MetaDelete(_)
+        | Command::MetaGet(_)
+        | Command::MetaStore(_) => {
+            meta::encode(command, body);
+            return VERSION_OF_META;
+        }
         Command::Tick => body.push(TICK),
         Command::Store { mode, key, flags, expiry, value, cas } => {
             body.extend_from_slice(&[STORE, mode_byte(mode)]);
@@ -13,10 +22,7 @@ pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
             encode_expiry(expiry, body);
             encode_cas(cas, body);
             encode_key(key, body);
-            let value_len = u32::try_from(value.len());
-            assert!(value_len.is_ok(), "a value of {} bytes", value.len());
-            body.put_u32(value_len.unwrap_or(u32::MAX));
-            body.extend_from_slice(value);
+            encode_value(value, body);
         }
         Command::Delete { key, cas } => {
             body.push(DELETE);
@@ -28,10 +34,9 @@ pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
             body.put_u64(delta);
             match initial {
                 None => body.push(0),
-                Some(Initial { value, expiry }) => {
+                Some(initial) => {
                     body.push(1);
-                    body.put_u64(value);
-                    encode_expiry(expiry, body);
+                    encode_initial(initial, body);
                 }
             }
             encode_cas(cas, body);
@@ -58,10 +63,15 @@ pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
             body.put_u64(item_len_max);
         }
     }
+    VERSION
 }
 
-pub(super) fn decode<'a>(cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'static str> {
+pub(super) fn decode<'a>(
+    cursor: &mut Cursor<'a>,
+    version: u8,
+) -> Result<Command<'a>, &'static str> {
     match cursor.u8().ok_or(CUT)? {
+        tag if VERSION_OF_META <= version && meta::FIRST_TAG <= tag => meta::decode(tag, cursor),
         TICK => Ok(Command::Tick),
         STORE => decode_store(cursor),
         DELETE => Ok(Command::Delete { cas: decode_cas(cursor)?, key: decode_key(cursor)? }),
@@ -81,41 +91,63 @@ pub(super) fn decode<'a>(cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'stati
 }
 
 fn decode_store<'a>(cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'static str> {
-    let mode = match cursor.u8().ok_or(CUT)? {
+    let mode = decode_mode(cursor)?;
+    let flags = cursor.u32().ok_or(CUT)?;
+    let expiry = decode_expiry(cursor)?;
+    let cas = decode_cas(cursor)?;
+    let key = decode_key(cursor)?;
+    Ok(Command::Store { mode, key, flags, expiry, value: decode_value(cursor)?, cas })
+}
+
+fn decode_arithmetic<'a>(cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'static str> {
+    let direction = decode_direction(cursor)?;
+    let delta = cursor.u64().ok_or(CUT)?;
+    let initial = if decode_bool(cursor)? { Some(decode_initial(cursor)?) } else { None };
+    let cas = decode_cas(cursor)?;
+    Ok(Command::Arithmetic { direction, key: decode_key(cursor)?, delta, initial, cas })
+}
+
+pub(super) fn encode_initial(initial: Initial, body: &mut Vec<u8>) {
+    body.put_u64(initial.value);
+    encode_expiry(initial.expiry, body);
+}
+
+pub(super) fn decode_initial(cursor: &mut Cursor<'_>) -> Result<Initial, &'static str> {
+    Ok(Initial { value: cursor.u64().ok_or(CUT)?, expiry: decode_expiry(cursor)? })
+}
+
+pub(super) fn encode_value(value: &[u8], body: &mut Vec<u8>) {
+    let value_len = u32::try_from(value.len());
+    assert!(value_len.is_ok(), "a value of {} bytes", value.len());
+    body.put_u32(value_len.unwrap_or(u32::MAX));
+    body.extend_from_slice(value);
+}
+
+pub(super) fn decode_value<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], &'static str> {
+    let value_len = cursor.u32().ok_or(CUT)?;
+    cursor.bytes(value_len as usize).ok_or(CUT)
+}
+
+pub(super) fn decode_mode(cursor: &mut Cursor<'_>) -> Result<StoreMode, &'static str> {
+    Ok(match cursor.u8().ok_or(CUT)? {
         0 => StoreMode::Set,
         1 => StoreMode::Add,
         2 => StoreMode::Replace,
         3 => StoreMode::Append,
         4 => StoreMode::Prepend,
         _ => return Err("unknown store mode"),
-    };
-    let flags = cursor.u32().ok_or(CUT)?;
-    let expiry = decode_expiry(cursor)?;
-    let cas = decode_cas(cursor)?;
-    let key = decode_key(cursor)?;
-    let value_len = cursor.u32().ok_or(CUT)?;
-    let value = cursor.bytes(value_len as usize).ok_or(CUT)?;
-    Ok(Command::Store { mode, key, flags, expiry, value, cas })
+    })
 }
 
-fn decode_arithmetic<'a>(cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'static str> {
-    let direction = match cursor.u8().ok_or(CUT)? {
-        0 => Direction::Increment,
-        1 => Direction::Decrement,
-        _ => return Err("unknown direction"),
-    };
-    let delta = cursor.u64().ok_or(CUT)?;
-    let initial = if decode_bool(cursor)? {
-        let value = cursor.u64().ok_or(CUT)?;
-        Some(Initial { value, expiry: decode_expiry(cursor)? })
-    } else {
-        None
-    };
-    let cas = decode_cas(cursor)?;
-    Ok(Command::Arithmetic { direction, key: decode_key(cursor)?, delta, initial, cas })
+pub(super) fn decode_direction(cursor: &mut Cursor<'_>) -> Result<Direction, &'static str> {
+    match cursor.u8().ok_or(CUT)? {
+        0 => Ok(Direction::Increment),
+        1 => Ok(Direction::Decrement),
+        _ => Err("unknown direction"),
+    }
 }
 
-fn mode_byte(mode: StoreMode) -> u8 {
+pub(super) fn mode_byte(mode: StoreMode) -> u8 {
     match mode {
         StoreMode::Set => 0,
         StoreMode::Add => 1,
@@ -125,14 +157,14 @@ fn mode_byte(mode: StoreMode) -> u8 {
     }
 }
 
-fn direction_byte(direction: Direction) -> u8 {
+pub(super) fn direction_byte(direction: Direction) -> u8 {
     match direction {
         Direction::Increment => 0,
         Direction::Decrement => 1,
     }
 }
 
-fn encode_expiry(expiry: Expiry, body: &mut Vec<u8>) {
+pub(super) fn encode_expiry(expiry: Expiry, body: &mut Vec<u8>) {
     let (tag, number) = match expiry {
         Expiry::Never => return body.push(0),
         Expiry::Now => return body.push(1),
@@ -143,7 +175,7 @@ fn encode_expiry(expiry: Expiry, body: &mut Vec<u8>) {
     body.put_u64(number);
 }
 
-fn decode_expiry(cursor: &mut Cursor<'_>) -> Result<Expiry, &'static str> {
+pub(super) fn decode_expiry(cursor: &mut Cursor<'_>) -> Result<Expiry, &'static str> {
     match cursor.u8().ok_or(CUT)? {
         0 => Ok(Expiry::Never),
         1 => Ok(Expiry::Now),
@@ -164,13 +196,13 @@ fn decode_cas(cursor: &mut Cursor<'_>) -> Result<Option<CasUnique>, &'static str
     if decode_bool(cursor)? { Ok(Some(CasUnique(cursor.u64().ok_or(CUT)?))) } else { Ok(None) }
 }
 
-fn encode_key(key: &[u8], body: &mut Vec<u8>) {
+pub(super) fn encode_key(key: &[u8], body: &mut Vec<u8>) {
     assert!((1..=KEY_LEN_MAX).contains(&key.len()), "a key of {} bytes", key.len());
     body.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
     body.extend_from_slice(key);
 }
 
-fn decode_key<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], &'static str> {
+pub(super) fn decode_key<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], &'static str> {
     let key_len = usize::from(cursor.u8().ok_or(CUT)?);
     if !(1..=KEY_LEN_MAX).contains(&key_len) {
         return Err("length of key out of range");
@@ -186,7 +218,7 @@ fn decode_bool(cursor: &mut Cursor<'_>) -> Result<bool, &'static str> {
     }
 }
 
-const CUT: &str = "command cut short";
+pub(super) const CUT: &str = "command cut short";
 
 const TICK: u8 = 0;
 const STORE: u8 = 1;

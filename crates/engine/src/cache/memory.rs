@@ -75,7 +75,7 @@ impl Cache {
         if !self.draining {
             return false;
         }
-        let flushed = self.store.oldest().filter(|found| found.cas < self.times.watermark);
+        let flushed = self.store.oldest().filter(|found| found.order < self.times.watermark.0);
         flushed.iter().for_each(|found| self.take_back(found));
         self.draining = flushed.is_some();
         self.draining

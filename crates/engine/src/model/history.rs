@@ -3,8 +3,8 @@
 use super::{Model, ModelApplied};
 use crate::testing::{Rng, body};
 use crate::{
-    Applied, CasUnique, Command, Direction, Expiry, Initial, LogIndex, Origin, Restorer, Settings,
-    StateMachine, StoreMode, UnixMillis,
+    Applied, CasUnique, Command, Direction, Expiry, Initial, LogIndex, MetaArithmetic, MetaDelete,
+    MetaGet, MetaStore, Origin, Restorer, Settings, StateMachine, StoreMode, UnixMillis,
 };
 
 /// Invariants 1, 3, 4, 5, 7 and 10.
@@ -124,7 +124,7 @@ fn batch(rng: &mut Rng, sender: &mut Sender, index: u64) -> (u64, u64, Vec<Comma
 fn command(rng: &mut Rng, index: u64) -> Command<'static> {
     let key = rng.pick(&KEYS);
     let cas = (rng.below(6) == 0).then(|| CasUnique((index - rng.below(index.min(9))) << 12));
-    match rng.below(40) {
+    match rng.below(50) {
         0..=17 => Command::Store {
             mode: rng.pick(&[
                 StoreMode::Set,
@@ -156,7 +156,60 @@ fn command(rng: &mut Rng, index: u64) -> Command<'static> {
             evict: rng.below(3) != 0,
             item_len_max: rng.pick(&[100, 370, 1 << 20]),
         }),
+        40..=49 => meta(rng, index, key, cas),
         _ => Command::Tick,
+    }
+}
+
+fn meta(rng: &mut Rng, index: u64, key: &'static [u8], cas: Option<CasUnique>) -> Command<'static> {
+    let base64 = rng.below(4) == 0;
+    let new_cas = (rng.below(5) == 0).then(|| CasUnique((index + rng.below(5)) << 12));
+    let maybe = |rng: &mut Rng| (rng.below(3) == 0).then(|| expiry(rng));
+    match rng.below(10) {
+        0..=3 => Command::MetaGet(MetaGet {
+            key,
+            base64,
+            touch: maybe(rng),
+            vivify: maybe(rng),
+            recache: maybe(rng),
+            new_cas,
+        }),
+        4..=6 => Command::MetaStore(MetaStore {
+            mode: rng.pick(&[
+                StoreMode::Set,
+                StoreMode::Add,
+                StoreMode::Replace,
+                StoreMode::Append,
+                StoreMode::Prepend,
+            ]),
+            key,
+            base64,
+            flags: rng.pick(&[0, 7]),
+            expiry: expiry(rng),
+            value: rng.pick(&VALUES),
+            cas,
+            new_cas,
+            invalidate: rng.below(2) == 0,
+            vivify: maybe(rng),
+        }),
+        7..=8 => Command::MetaDelete(MetaDelete {
+            key,
+            cas,
+            new_cas,
+            mark_stale: rng.below(2) == 0,
+            touch: maybe(rng),
+            drop_value: rng.below(3) == 0,
+        }),
+        _ => Command::MetaArithmetic(MetaArithmetic {
+            direction: rng.pick(&[Direction::Increment, Direction::Decrement]),
+            key,
+            base64,
+            delta: rng.pick(&[1, 9, 100, u64::MAX]),
+            initial: (rng.below(2) == 0).then(|| Initial { value: 98, expiry: expiry(rng) }),
+            touch: maybe(rng),
+            cas,
+            new_cas,
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::record::{Record, Scalars};
-use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, PAYLOAD_LEN, VERSION};
+use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, PAYLOAD_LEN, VERSION, VERSION_OF_META};
 use crate::codec::Put;
 use crate::shared::{Segment, hash};
 use crate::{LogIndex, Origin, Outcomes, StateMachine, UnixMillis};
@@ -72,15 +72,18 @@ impl Frozen {
         let mut number = 0;
         std::iter::from_fn(move || {
             let mut chunk = vec![0; HEADER_LEN + CHECKSUM_LEN];
-            let start = chunk.len();
+            let (start, mut version) = (chunk.len(), VERSION);
             while chunk.len() - start < PAYLOAD_LEN {
                 let Some(record) = records.next() else { break };
+                if record.is_of_meta() {
+                    version = VERSION_OF_META;
+                }
                 record.encode(&mut chunk);
             }
             if chunk.len() == start {
                 return None;
             }
-            seal(&mut chunk, number);
+            seal(&mut chunk, version, number);
             number += 1;
             Some(chunk)
         })
@@ -124,12 +127,12 @@ fn origin_records(frozen: FrozenOrigin) -> impl Iterator<Item = Record> + Send {
 }
 
 /// Fills in the header of a chunk whose payload is there.
-fn seal(chunk: &mut [u8], number: u32) {
+fn seal(chunk: &mut [u8], version: u16, number: u32) {
     let Some((head, payload)) = chunk.split_at_mut_checked(HEADER_LEN + CHECKSUM_LEN) else {
         return;
     };
     let mut header = MAGIC.to_vec();
-    header.put_u16(VERSION);
+    header.put_u16(version);
     header.put_u32(number);
     // A record is bounded by the length of a value, which is a u32 and came in a larger body.
     header.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));

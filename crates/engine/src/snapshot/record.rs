@@ -2,7 +2,7 @@
 
 use crate::cache::Counters;
 use crate::codec::{Cursor, Put};
-use crate::item::Deadline;
+use crate::item::{Deadline, Marks};
 use crate::outcome::{decode_item, encode_item};
 use crate::shared::Times;
 use crate::{CasUnique, Item, LogIndex, Origin, Outcome, Settings, UnixMillis};
@@ -10,11 +10,26 @@ use crate::{CasUnique, Item, LogIndex, Origin, Outcome, Settings, UnixMillis};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
     State(Scalars),
-    Item { order: u64, item: Item },
-    Origin { origin: Origin, last_seq: u64, seen: UnixMillis, batches: u32 },
-    Batch { seq: u64, outcomes: u32 },
+    /// With marks from version 2 on.
+    Item {
+        order: u64,
+        item: Item,
+    },
+    Origin {
+        origin: Origin,
+        last_seq: u64,
+        seen: UnixMillis,
+        batches: u32,
+    },
+    Batch {
+        seq: u64,
+        outcomes: u32,
+    },
     Outcome(Outcome),
-    End { items: u64, digest: u64 },
+    End {
+        items: u64,
+        digest: u64,
+    },
 }
 
 /// Everything of which there is one.
@@ -34,7 +49,11 @@ impl Record {
                 scalars.encode(output);
             }
             Self::Item { order, item } => {
-                output.push(ITEM);
+                if item.marks == Marks::NONE {
+                    output.push(ITEM);
+                } else {
+                    output.extend_from_slice(&[MARKED_ITEM, item.marks.to_byte()]);
+                }
                 output.put_u64(*order);
                 encode_item(item, output);
             }
@@ -62,10 +81,24 @@ impl Record {
         }
     }
 
+    /// Whether version 1 cannot say it.
+    pub(super) fn is_of_meta(&self) -> bool {
+        match self {
+            Self::Item { item, .. } => item.marks != Marks::NONE,
+            Self::Outcome(outcome) => outcome.is_of_meta(),
+            Self::State(_) | Self::Origin { .. } | Self::Batch { .. } | Self::End { .. } => false,
+        }
+    }
+
     pub(super) fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
         Some(match cursor.u8()? {
             STATE => Self::State(Scalars::decode(cursor)?),
             ITEM => Self::Item { order: cursor.u64()?, item: decode_item(cursor)? },
+            MARKED_ITEM => {
+                let marks = Marks::from_byte(cursor.u8()?)?;
+                let order = cursor.u64()?;
+                Self::Item { order, item: Item { marks, ..decode_item(cursor)? } }
+            }
             ORIGIN => Self::Origin {
                 origin: Origin { node: cursor.u64()?, epoch: cursor.u64()? },
                 last_seq: cursor.u64()?,
@@ -123,3 +156,4 @@ const ORIGIN: u8 = 3;
 const BATCH: u8 = 4;
 const OUTCOME: u8 = 5;
 const END: u8 = 6;
+const MARKED_ITEM: u8 = 7;

@@ -6,7 +6,7 @@ use canary::Canary;
 
 use super::freeze::checksum;
 use super::record::Record;
-use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, VERSION};
+use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, VERSION, VERSION_OF_META};
 use crate::codec::Cursor;
 use crate::item::Deadline;
 use crate::origins::OriginState;
@@ -103,9 +103,13 @@ impl Restorer {
         if self.failed {
             return Err("an earlier chunk was refused");
         }
-        let mut records = Cursor(open(chunk, self.chunk)?);
+        let (version, payload) = open(chunk, self.chunk)?;
+        let mut records = Cursor(payload);
         while !records.is_empty() {
             let record = Record::decode(&mut records).ok_or("unknown or cut record")?;
+            if version < VERSION_OF_META && record.is_of_meta() {
+                return Err("a record of a newer version");
+            }
             self.push_record(record)?;
         }
         Ok(())
@@ -160,11 +164,12 @@ impl Restorer {
         if store.find(hash, item.key()).is_some() {
             return Err("a key twice");
         }
-        let Item { data, flags, mut deadline, cas } = item;
+        let Item { data, flags, mut deadline, cas, marks } = item;
+        let written_at = self.state.cache.times.now;
         if Canary::SnapshotWithoutDeadlines.is_planted() {
             deadline = Deadline::NEVER;
         }
-        store.insert(hash, Version { data, flags, deadline, cas, order });
+        store.insert(hash, Version { data, flags, deadline, cas, marks, order, written_at });
         Ok(())
     }
 
@@ -230,16 +235,16 @@ impl OpenOrigin {
     }
 }
 
-/// Checks a chunk's header and checksum and returns its payload.
-fn open(chunk: &[u8], number: u32) -> Result<&[u8], &'static str> {
+/// Checks a chunk's header and checksum and returns its version and its payload.
+fn open(chunk: &[u8], number: u32) -> Result<(u16, &[u8]), &'static str> {
     let mut cursor = Cursor(chunk);
     let header = Cursor(chunk).bytes(HEADER_LEN).ok_or("header cut short")?;
     if cursor.bytes(MAGIC.len()) != Some(MAGIC) {
         return Err("no magic number");
     }
-    if cursor.u16() != Some(VERSION) {
+    let Some(version @ VERSION..=VERSION_OF_META) = cursor.u16() else {
         return Err("unknown version");
-    }
+    };
     if cursor.u32() != Some(number) {
         return Err("not the next chunk");
     }
@@ -253,7 +258,7 @@ fn open(chunk: &[u8], number: u32) -> Result<&[u8], &'static str> {
     if checksum(header, payload) != want {
         return Err("the checksum differs");
     }
-    Ok(payload)
+    Ok((version, payload))
 }
 
 /// A verified state, ready to be installed.

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{Rng, body};
 use crate::{
-    Command, Expiry, LogIndex, Origin, Restored, Settings, StateMachine, StoreMode, UnixMillis,
+    Command, Expiry, LogIndex, Marks, MetaDelete, MetaGet, Origin, Restored, Settings,
+    StateMachine, StoreMode, UnixMillis,
 };
 
 const START: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -85,6 +86,44 @@ fn version_1_is_what_the_fixture_says() {
     assert_eq!(chunks(&state()).concat(), fixture);
     let restored = restore(&[fixture]).unwrap();
     assert_eq!((restored.applied(), restored.digest()), (LogIndex(8), state().digest()));
+}
+
+/// Items with marks, and outcomes of meta commands.
+fn state_with_marks() -> StateMachine {
+    let mut state = state();
+    let get = |key, base64| {
+        let (touch, recache, new_cas) = (None, None, None);
+        let vivify = Some(Expiry::AfterMillis(60_000));
+        Command::MetaGet(MetaGet { key, base64, touch, vivify, recache, new_cas })
+    };
+    let delete = MetaDelete {
+        key: b"a",
+        cas: None,
+        new_cas: None,
+        mark_stale: true,
+        touch: None,
+        drop_value: false,
+    };
+    let commands = [Command::MetaDelete(delete), get(b"a", false), get(b"new", true)];
+    let origin = Origin { node: 3, epoch: 1 };
+    state.apply(LogIndex(9), START, &body(origin, 1, 0, &commands)).unwrap();
+    state
+}
+
+/// Invariant 9: as version 1, with what meta commands leave.
+#[test]
+fn version_2_is_what_the_fixture_says() {
+    let fixture = include_bytes!("../../fixtures/snapshot-v2.bin");
+    let state = state_with_marks();
+    assert_eq!(chunks(&state).concat(), fixture);
+    let restored = restore(&[fixture]).unwrap();
+    assert_eq!((restored.applied(), restored.digest()), (LogIndex(9), state.digest()));
+    let marks = |key: &[u8]| state.reader().get(key, START).unwrap().marks();
+    assert!(marks(b"a").has(Marks::STALE) && marks(b"a").has(Marks::TOKEN_SENT));
+    assert!(marks(b"new").has(Marks::BASE64) && !marks(b"new").has(Marks::STALE));
+    let mut fresh = StateMachine::new();
+    fresh.install(restored);
+    assert_eq!(fresh.reader().get(b"a", START), state.reader().get(b"a", START));
 }
 
 /// The view is of one moment, whatever is written afterwards and while it is encoded.
