@@ -24,8 +24,8 @@ use bytes::Buf;
 use crate::opcode;
 use crate::parser::Step;
 use crate::{
-    BINARY_BODY_LEN_MAX, BinaryReply, Direction, Initial, KEY_LEN_MAX, Keys, Limits, ProtocolError,
-    Refusal, ReplyTo, Request, StatsDetail, StatsTopic, StoreMode, item_len,
+    BINARY_BODY_LEN_MAX, BinaryReply, Direction, Initial, KEY_LEN_MAX, Keys, Limits, MetaKey,
+    ProtocolError, Refusal, ReplyTo, Request, StatsDetail, StatsTopic, StoreMode, item_len,
 };
 
 /// The first byte of every binary request, and of no text request.
@@ -60,7 +60,8 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
     };
     let (flags, _) = header.flags_and_exptime(extras);
     if header.stores() && limits.item_len_max < item_len(key.len(), flags, value_len.into()) {
-        let delete = matches!(header.opcode, opcode::SET | opcode::SETQ).then_some(key);
+        let delete =
+            matches!(header.opcode, opcode::SET | opcode::SETQ).then(|| MetaKey::plain(key));
         let error = ProtocolError::TooLarge;
         return Step::Refused(Refusal { error, reply_to, consumed, close: false, delete });
     }

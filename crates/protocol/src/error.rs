@@ -1,6 +1,6 @@
 //! Why a request was refused, and how to go on.
 
-use crate::ReplyTo;
+use crate::{MetaKey, ReplyTo};
 
 /// Why a request was refused. `Display` is the exact text reply, without CRLF.
 ///
@@ -8,6 +8,9 @@ use crate::ReplyTo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
+    /// A key that is said to be base64 (`b`) and is not.
+    #[error("CLIENT_ERROR error decoding key")]
+    BadBase64,
     /// `stats cachedump` without its two numbers.
     #[error("CLIENT_ERROR bad command line")]
     BadCommandLine,
@@ -27,12 +30,36 @@ pub enum ProtocolError {
     /// body that do not fit the opcode.
     #[error("CLIENT_ERROR bad command line format")]
     BadFormat,
+    /// `ma` with a flag that is unknown, repeated or has a bad argument.
+    #[error("CLIENT_ERROR invalid or duplicate flag")]
+    BadMetaArithmeticFlag,
+    /// `ma` with an unknown `M`.
+    #[error("CLIENT_ERROR invalid mode for ma M token")]
+    BadMetaArithmeticMode,
+    /// A meta flag `D` that is not a number.
+    #[error("CLIENT_ERROR invalid numeric delta value")]
+    BadMetaDelta,
+    /// A meta flag that no command knows.
+    #[error("CLIENT_ERROR invalid flag")]
+    BadMetaFlag,
+    /// A meta flag `J` that is not a number.
+    #[error("CLIENT_ERROR invalid numeric initial value")]
+    BadMetaInitial,
+    /// `ms` with an unknown `M`.
+    #[error("CLIENT_ERROR invalid mode for ms M token")]
+    BadMetaStoreMode,
+    /// A meta flag `C`, `E`, `N`, `R` or `T` that is not a number.
+    #[error("CLIENT_ERROR bad token in command line format")]
+    BadMetaToken,
     /// `stats cachedump` of a slab class that cannot exist.
     #[error("CLIENT_ERROR Illegal slab id")]
     BadSlabClass,
     /// `stats detail` with an unknown word.
     #[error("CLIENT_ERROR usage: stats detail on|off|dump")]
     BadStatsDetail,
+    /// A meta flag that was there before, or is no ASCII.
+    #[error("CLIENT_ERROR duplicate flag")]
+    DuplicateMetaFlag,
     /// The operator has forbidden `flush_all` (`-F`).
     #[error("CLIENT_ERROR flush_all not allowed")]
     FlushNotAllowed,
@@ -40,12 +67,18 @@ pub enum ProtocolError {
     /// without a word.
     #[error("not a memcached client")]
     NotMemcached,
+    /// A meta opaque (`O`) of more than 31 bytes.
+    #[error("CLIENT_ERROR opaque token too long")]
+    OpaqueTooLong,
     /// `shutdown`, which is off.
     #[error("ERROR: shutdown not enabled")]
     ShutdownNotEnabled,
     /// The item would be larger than [`crate::Limits::item_len_max`].
     #[error("SERVER_ERROR object too large for cache")]
     TooLarge,
+    /// A meta command of more than 20 words.
+    #[error("CLIENT_ERROR options flags are too long")]
+    TooManyMetaFlags,
     /// A command name or opcode this node does not know, or a wrong number of tokens.
     #[error("ERROR")]
     UnknownCommand,
@@ -66,7 +99,7 @@ pub struct Refusal<'a> {
     pub consumed: usize,
     /// Close the connection once the answer is out.
     pub close: bool,
-    /// Delete this key before answering: a `set` that is too large must not leave the old value
-    /// to be read as if it were the new one.
-    pub delete: Option<&'a [u8]>,
+    /// Delete this key before answering: a `set` or `ms` that is too large must not leave the old
+    /// value to be read as if it were the new one.
+    pub delete: Option<MetaKey<'a>>,
 }

@@ -6,14 +6,16 @@
 //!                      +--> Refusal             +--> ReplyTo::stored, hit, miss, ... --> bytes
 //! ```
 //!
-//! Two dialects come out as one tree of [`Request`]s: classic text and binary, told apart by the
-//! first byte of a connection. [`ReplyTo`] remembers what the answer needs to look like, so that
-//! nobody else has to know which dialect a client speaks.
+//! Three dialects come out as one tree of [`Request`]s: binary, told by the first byte of a
+//! connection, and classic text and meta, told by the first word of each line. [`ReplyTo`]
+//! remembers what the answer needs to look like, so that nobody else has to know which dialect a
+//! client speaks.
 //!
 //! # Layout
 //!
-//! Read in this order: `parser` (the caller's contract), `request`, `error`, `text` and `binary`
-//! (the two parsers), `reply` with `reply/text` and `reply/binary` (the encoders).
+//! Read in this order: `parser` (the caller's contract), `request` and `meta` (what is asked),
+//! `error`, `text`, `text/meta` and `binary` (the parsers), `reply` with `reply/text`, `reply/meta`
+//! and `reply/binary` (the encoders).
 //!
 //! # Invariants
 //!
@@ -32,11 +34,14 @@
 //! # Source
 //!
 //! memcached 1.6.18: `doc/protocol.txt`, `proto_text.c`, `proto_bin.c`, and where those leave a
-//! choice, what the server does.
+//! choice, what the server does. Meta commands: memcached 1.6.45, where `text/meta` tells how the
+//! two differ.
 
+mod base64;
 mod binary;
 mod error;
 mod limits;
+mod meta;
 mod opcode;
 mod parser;
 mod reply;
@@ -49,6 +54,7 @@ pub use limits::{
     BINARY_BODY_LEN_MAX, GET_LINE_LEN_MAX, ITEM_OVERHEAD_LEN, KEY_LEN_MAX, LINE_LEN_MAX, Limits,
     item_len,
 };
+pub use meta::{KeyBuffer, MetaArithmetic, MetaDelete, MetaGet, MetaKey, MetaStore};
 pub use parser::{Parsed, Parser, Protocol};
-pub use reply::{BinaryReply, ReplyTo, TextReply};
+pub use reply::{BinaryReply, MetaItem, MetaReply, MetaStatus, ReplyTo, TextReply};
 pub use request::{Direction, Initial, Keys, Request, StatsDetail, StatsTopic, StoreMode};

@@ -1,11 +1,14 @@
 //! Replies in the dialect of the request they answer.
 
 mod binary;
+mod meta;
 mod text;
 
 use bytes::BufMut;
 
 pub use self::binary::BinaryReply;
+pub(crate) use self::meta::{MetaCommand, Returned, Returns};
+pub use self::meta::{MetaItem, MetaReply, MetaStatus};
 pub use self::text::TextReply;
 use crate::ProtocolError;
 
@@ -24,15 +27,19 @@ use crate::ProtocolError;
 pub enum ReplyTo {
     /// Answer in frames.
     Binary(BinaryReply),
+    /// Answer in lines that begin with two letters. The reply of a request that was carried out
+    /// is encoded by [`MetaReply`] itself: the methods here do not know what it shows of an item.
+    Meta(MetaReply),
     /// Answer in lines.
     Text(TextReply),
 }
 
-/// One arm per dialect; both sides have the same methods.
+/// One arm per dialect; all of them have the same methods.
 macro_rules! either {
     ($reply_to:expr, $method:ident($($argument:expr),*)) => {
         match $reply_to {
             ReplyTo::Binary(reply) => reply.$method($($argument),*),
+            ReplyTo::Meta(reply) => reply.$method($($argument),*),
             ReplyTo::Text(reply) => reply.$method($($argument),*),
         }
     };
@@ -72,7 +79,11 @@ impl ReplyTo {
 
     /// The number that arithmetic came to.
     pub fn number(self, value: u64, cas: u64, out: &mut impl BufMut) {
-        either!(self, number(value, cas, out));
+        match self {
+            Self::Binary(reply) => reply.number(value, cas, out),
+            Self::Meta(reply) => reply.stored(cas, out),
+            Self::Text(reply) => reply.number(value, cas, out),
+        }
     }
 
     /// The item's value is not a number.
@@ -85,7 +96,7 @@ impl ReplyTo {
         either!(self, out_of_memory(out));
     }
 
-    /// `flush_all`, `verbosity`, `stats detail on|off`, NOOP or QUIT is done.
+    /// `flush_all`, `verbosity`, `stats detail on|off`, NOOP, `mn` or QUIT is done.
     pub fn done(self, out: &mut impl BufMut) {
         either!(self, done(out));
     }
@@ -116,7 +127,7 @@ impl ReplyTo {
     pub fn hit_trailer(self) -> &'static [u8] {
         match self {
             Self::Binary(_) => b"",
-            Self::Text(_) => b"\r\n",
+            Self::Meta(_) | Self::Text(_) => b"\r\n",
         }
     }
 
@@ -124,6 +135,7 @@ impl ReplyTo {
     pub fn miss(self, key: &[u8], out: &mut impl BufMut) {
         match self {
             Self::Binary(reply) => reply.miss(key, out),
+            Self::Meta(reply) => reply.miss(key, out),
             Self::Text(_) => {}
         }
     }
@@ -131,7 +143,7 @@ impl ReplyTo {
     /// All keys of a read have been answered.
     pub fn end(self, out: &mut impl BufMut) {
         match self {
-            Self::Binary(_) => {}
+            Self::Binary(_) | Self::Meta(_) => {}
             Self::Text(reply) => reply.end(out),
         }
     }
@@ -168,7 +180,7 @@ impl ReplyTo {
     pub fn dumped_item(self, key: &[u8], value_len: usize, deadline_s: u64, out: &mut impl BufMut) {
         match self {
             // memcached has no cachedump in binary.
-            Self::Binary(_) => {}
+            Self::Binary(_) | Self::Meta(_) => {}
             Self::Text(reply) => reply.dumped_item(key, value_len, deadline_s, out),
         }
     }
@@ -183,9 +195,9 @@ impl ReplyTo {
 
     /// This node cannot answer now, or does not know what became of the write.
     ///
-    /// Text: `SERVER_ERROR <text>`; binary: status 0x84 with `text` as its body. `text` must be
-    /// one line. With `noreply` nothing is sent, as a client that waits for no answer would take
-    /// it for the answer to its next request.
+    /// Text and meta: `SERVER_ERROR <text>`; binary: status 0x84 with `text` as its body. `text`
+    /// must be one line. With `noreply` nothing is sent, as a client that waits for no answer
+    /// would take it for the answer to its next request; `q` and quiet opcodes do not hide it.
     pub fn server_error(self, text: &str, out: &mut impl BufMut) {
         debug_assert!(!text.bytes().any(|byte| byte < b' '), "one line: {text:?}");
         either!(self, server_error(text.as_bytes(), out));

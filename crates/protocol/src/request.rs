@@ -1,6 +1,7 @@
-//! What a client asks for, in one tree for both dialects.
+//! What a client asks for, in one tree for all dialects.
 
 use crate::words::Words;
+use crate::{MetaArithmetic, MetaDelete, MetaGet, MetaKey, MetaStore};
 
 /// One request, borrowed from the bytes it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,21 @@ pub enum Request<'a> {
         /// None or more: `gat 10` without a key is served.
         keys: Keys<'a>,
     },
+    /// `ma`.
+    MetaArithmetic(MetaArithmetic<'a>),
+    /// `me`: shows what is known of an item ([`crate::MetaReply::debug_item`]).
+    MetaDebug {
+        /// The item's key.
+        key: MetaKey<'a>,
+    },
+    /// `md`.
+    MetaDelete(MetaDelete<'a>),
+    /// `mg`.
+    MetaGet(MetaGet<'a>),
+    /// `mn`: answer ([`crate::ReplyTo::done`]) once everything before it has been answered.
+    MetaNoop,
+    /// `ms`.
+    MetaStore(MetaStore<'a>),
     /// Binary only: answer once everything before it has been answered.
     Noop,
     /// Close the connection after what came before, and this ([`crate::ReplyTo::done`]: an

@@ -10,6 +10,7 @@
 //! - `gat` and `gats` lines may be as long as `get` lines.
 
 mod arguments;
+mod meta;
 mod number;
 
 use memchr::memchr;
@@ -19,8 +20,8 @@ use self::number::{parse_i32, parse_i64, parse_u32, parse_u64};
 use crate::parser::Step;
 use crate::words::Words;
 use crate::{
-    Direction, GET_LINE_LEN_MAX, KEY_LEN_MAX, Keys, LINE_LEN_MAX, Limits, ProtocolError, Refusal,
-    ReplyTo, Request, StatsDetail, StatsTopic, StoreMode, TextReply, item_len,
+    Direction, GET_LINE_LEN_MAX, KEY_LEN_MAX, Keys, LINE_LEN_MAX, Limits, MetaKey, ProtocolError,
+    Refusal, ReplyTo, Request, StatsDetail, StatsTopic, StoreMode, TextReply, item_len,
 };
 
 /// Parses one request. The first `scanned` bytes of `input` are known to hold no line end.
@@ -70,10 +71,11 @@ impl<'a> Command<'a, '_> {
     fn parse(&self) -> Step<'a> {
         let mut words = Words::new(self.line);
         let name = words.next().unwrap_or_default();
-        // The two that most of the traffic consists of come first.
+        // What most of the traffic consists of comes first.
         match name {
             b"get" | b"bget" => return self.get(words, false),
             b"gets" => return self.get(words, true),
+            [b'm', letter] => return self.meta(*letter, words),
             _ => {}
         }
         let arguments = Arguments::new(&words);
@@ -166,20 +168,37 @@ impl<'a> Command<'a, '_> {
 
         let consumed = self.consumed.saturating_add(value_len).saturating_add(2);
         if self.limits.item_len_max < item_len(key.len(), flags, value_len as u64) {
-            let delete = (mode == StoreMode::Set && !with_cas).then_some(key);
+            let delete = (mode == StoreMode::Set && !with_cas).then(|| MetaKey::plain(key));
             let (error, reply_to) = (ProtocolError::TooLarge, ReplyTo::Text(reply));
             return Step::Refused(Refusal { error, reply_to, consumed, close: false, delete });
         }
+        let exptime = exptime.into();
+        self.with_block(value_len, ReplyTo::Text(reply), |value| Request::Store {
+            mode,
+            key,
+            flags,
+            exptime,
+            value,
+            cas,
+        })
+    }
+
+    /// The request around the value that follows the line.
+    fn with_block(
+        &self,
+        value_len: usize,
+        reply_to: ReplyTo,
+        request: impl FnOnce(&'a [u8]) -> Request<'a>,
+    ) -> Step<'a> {
+        let consumed = self.consumed.saturating_add(value_len).saturating_add(2);
         // Judged only when all of it is here, as the error drops exactly as much as the success.
         let Some((value, [cr, lf, ..])) = self.block.split_at_checked(value_len) else {
             return Step::More { needed: consumed, scanned: 0 };
         };
         if [*cr, *lf] != *b"\r\n" {
-            return Step::refused(ProtocolError::BadDataChunk, ReplyTo::Text(reply), consumed);
+            return Step::refused(ProtocolError::BadDataChunk, reply_to, consumed);
         }
-        let exptime = exptime.into();
-        let request = Request::Store { mode, key, flags, exptime, value, cas };
-        Step::request(request, ReplyTo::Text(reply), consumed)
+        Step::request(request(value), reply_to, consumed)
     }
 
     fn arithmetic(&self, direction: Direction, arguments: &Arguments<'a>) -> Step<'a> {

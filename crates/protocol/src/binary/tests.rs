@@ -243,7 +243,8 @@ fn a_value_too_large_is_dropped_unread() {
         let input = start(body_len + 1);
         let consumed = 24 + body_len as usize + 1;
         let (error, reply_to) = (ProtocolError::TooLarge, reply_to(opcode));
-        let want = Refusal { error, reply_to, consumed, close: false, delete };
+        let want =
+            Refusal { error, reply_to, consumed, close: false, delete: delete.map(MetaKey::plain) };
         assert_eq!(parse(&input), Err(want), "opcode {opcode:#x}");
         assert_eq!(parse(&input[..input.len() - 1]), Ok(None), "opcode {opcode:#x}");
     }

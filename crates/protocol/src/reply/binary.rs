@@ -120,13 +120,24 @@ impl BinaryReply {
 
     pub(crate) fn error(self, error: ProtocolError, out: &mut impl BufMut) {
         match error {
-            ProtocolError::BadCommandLine
+            ProtocolError::BadBase64
+            | ProtocolError::BadCommandLine
             | ProtocolError::BadDataChunk
             | ProtocolError::BadDelete
             | ProtocolError::BadDelta
             | ProtocolError::BadExptime
             | ProtocolError::BadFormat
-            | ProtocolError::BadSlabClass => {
+            | ProtocolError::BadMetaArithmeticFlag
+            | ProtocolError::BadMetaArithmeticMode
+            | ProtocolError::BadMetaDelta
+            | ProtocolError::BadMetaFlag
+            | ProtocolError::BadMetaInitial
+            | ProtocolError::BadMetaStoreMode
+            | ProtocolError::BadMetaToken
+            | ProtocolError::BadSlabClass
+            | ProtocolError::DuplicateMetaFlag
+            | ProtocolError::OpaqueTooLong
+            | ProtocolError::TooManyMetaFlags => {
                 self.failure(Status::Invalid, b"Invalid arguments", out);
             }
             ProtocolError::FlushNotAllowed => {

@@ -159,8 +159,9 @@ impl TextReply {
 
 /// The `Display` of an error with its line end, without formatting at run time. That the two
 /// agree is tested.
-fn error_line(error: ProtocolError) -> &'static [u8] {
+pub(super) fn error_line(error: ProtocolError) -> &'static [u8] {
     match error {
+        ProtocolError::BadBase64 => b"CLIENT_ERROR error decoding key\r\n",
         ProtocolError::BadCommandLine => b"CLIENT_ERROR bad command line\r\n",
         ProtocolError::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",
         ProtocolError::BadDelete => {
@@ -169,17 +170,27 @@ fn error_line(error: ProtocolError) -> &'static [u8] {
         ProtocolError::BadDelta => b"CLIENT_ERROR invalid numeric delta argument\r\n",
         ProtocolError::BadExptime => b"CLIENT_ERROR invalid exptime argument\r\n",
         ProtocolError::BadFormat => b"CLIENT_ERROR bad command line format\r\n",
+        ProtocolError::BadMetaArithmeticFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
+        ProtocolError::BadMetaArithmeticMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
+        ProtocolError::BadMetaDelta => b"CLIENT_ERROR invalid numeric delta value\r\n",
+        ProtocolError::BadMetaFlag => b"CLIENT_ERROR invalid flag\r\n",
+        ProtocolError::BadMetaInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
+        ProtocolError::BadMetaStoreMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
+        ProtocolError::BadMetaToken => b"CLIENT_ERROR bad token in command line format\r\n",
         ProtocolError::BadSlabClass => b"CLIENT_ERROR Illegal slab id\r\n",
         ProtocolError::BadStatsDetail => b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
+        ProtocolError::DuplicateMetaFlag => b"CLIENT_ERROR duplicate flag\r\n",
         ProtocolError::FlushNotAllowed => b"CLIENT_ERROR flush_all not allowed\r\n",
         ProtocolError::NotMemcached => b"",
+        ProtocolError::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
         ProtocolError::ShutdownNotEnabled => b"ERROR: shutdown not enabled\r\n",
         ProtocolError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+        ProtocolError::TooManyMetaFlags => b"CLIENT_ERROR options flags are too long\r\n",
         ProtocolError::UnknownCommand | ProtocolError::UnknownStats => b"ERROR\r\n",
     }
 }
 
-fn put_number(number: u64, out: &mut impl BufMut) {
+pub(super) fn put_number(number: u64, out: &mut impl BufMut) {
     out.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 

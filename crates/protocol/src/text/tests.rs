@@ -259,7 +259,7 @@ fn refused_lines() {
         (b"stats cachedump 1\r\n", BadCommandLine),
         (b"stats cachedump 1 x\r\n", BadFormat),
         (b"stats cachedump 64 1\r\n", BadSlabClass),
-        (b"mg k v\r\n", UnknownCommand),
+        (b"mx k v\r\n", UnknownCommand),
         (b"start HTTP/1.0\r\n", UnknownCommand),
     ];
     for (input, error) in cases {
@@ -332,7 +332,7 @@ fn a_value_too_large_is_dropped_unread() {
         assert_eq!(parse(line.as_bytes()), Err(refusal), "case: {line:?}");
         assert_eq!(parse(format!("{line}hello").as_bytes()), Err(refusal), "case: {line:?}");
     };
-    let k = Some(&b"k"[..]);
+    let k = Some(MetaKey::plain(b"k"));
     let len = fits + 1;
     assert_eq!(parse(format!("set k 0 0 {fits}\r\n").as_bytes()), Ok(None));
     too_large(format!("set k 0 0 {len}\r\n"), len, k, REPLY);
