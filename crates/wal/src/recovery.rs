@@ -31,7 +31,7 @@ pub(crate) struct Recovery {
 
 /// Where the records of a segment end.
 enum End {
-    Sealed,
+    Sealed(Tail),
     /// At the first thing that is no frame.
     Open(Tail),
 }
@@ -59,8 +59,10 @@ pub(crate) fn recover(disk: &dyn Disk, owner: u64) -> Result<Recovery, Error> {
     let mut sealed = VecDeque::new();
     while let Some(segment) = segments.pop_front() {
         let tail = match replay(&segment, &mut shards, oldest)? {
-            End::Sealed => {
-                // Whoever sealed it may have died before it was durable.
+            End::Sealed(Tail { offset, carried, .. }) => {
+                // Whoever sealed it may have died before it was durable, or because it could not be
+                // made so. Simulation, seed 815.
+                write_again(&segment, carried, offset)?;
                 segment.file.sync_data().map_err(|e| segment.io("sync", e))?;
                 sealed.push_back((segment.number, segment.len));
                 continue;
@@ -157,7 +159,7 @@ fn replay(segment: &Arc<Segment>, shards: &mut Shards, oldest: u64) -> Result<En
             tail.records_end = at;
         }
         if frame.kind == Kind::Seal {
-            return Ok(End::Sealed);
+            return Ok(End::Sealed(tail));
         }
     }
     if at == HEADER_LEN && segment.number == oldest && oldest != 1 {

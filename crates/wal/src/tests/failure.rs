@@ -30,6 +30,26 @@ fn a_failed_sync_is_the_end() {
     assert_eq!(recovered.shards[&1].entries, Some(1..=1));
 }
 
+/// The next process finds the segment sealed, and its last records only in the cache. Simulation,
+/// seed 815.
+#[test]
+fn a_failed_sync_of_a_seal_loses_nothing_that_the_next_process_has_shown() {
+    let disk = SimDisk::new(1);
+    let wal = create(&disk);
+    wait_until("the next segment is made", || wal.disk_bytes() == 2 * SEGMENT_LEN_MIN);
+    let body = vec![7; usize::try_from(SEGMENT_LEN_MIN).unwrap() * 3 / 5];
+    append_entry(&wal, 1, 1, &body).unwrap();
+    disk.fail_sync(0);
+    let error = append_entry(&wal, 1, 2, &body).unwrap_err();
+    assert!(error.to_string().starts_with("cannot sync wal-0000000000000001.seg: "), "{error}");
+
+    let (next, _) = open(&disk).unwrap();
+    append_entry(&next, 1, 2, &body).unwrap();
+    disk.crash();
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.shards[&1].entries, Some(1..=2));
+}
+
 #[test]
 fn a_failed_write_is_the_end() {
     let disk = SimDisk::new(1);
