@@ -282,10 +282,8 @@ impl Outcome {
     }
 
     pub(crate) fn item_bytes(&self) -> u64 {
-        match self {
-            Self::Value(item) | Self::Seen(Seen { item, .. }) => item.data.len(),
-            _ => 0,
-        }
+        let (Self::Value(item) | Self::Seen(Seen { item, .. })) = self else { return 0 };
+        item.data.len()
     }
 }
 

@@ -8,13 +8,12 @@ use crate::{CasUnique, Command, Direction, Expiry, Initial, Settings, StoreMode,
 /// Appends a command; returns the first version of the format that has it.
 pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) -> u8 {
     match *command {
-        Command::MetaArithmetic(_)
-        | Command::MetaDelete(_)
-        | Command::MetaGet(_)
-        | Command::MetaStore(_) => {
-            meta::encode(command, body);
-            return VERSION_OF_META;
+        Command::MetaArithmetic(ref arithmetic) => {
+            return meta::encode_arithmetic(arithmetic, body);
         }
+        Command::MetaDelete(ref delete) => return meta::encode_delete(delete, body),
+        Command::MetaGet(ref get) => return meta::encode_get(get, body),
+        Command::MetaStore(ref store) => return meta::encode_store(store, body),
         Command::Tick => body.push(TICK),
         Command::Store { mode, key, flags, expiry, value, cas } => {
             body.extend_from_slice(&[STORE, mode_byte(mode)]);

@@ -1,5 +1,6 @@
 //! The meta commands within a batch; the table is in the parent's doc.
 
+use super::VERSION_OF_META;
 use super::command::{
     CUT, decode_direction, decode_expiry, decode_initial, decode_key, decode_mode, decode_value,
     direction_byte, encode_expiry, encode_initial, encode_key, encode_value, mode_byte,
@@ -7,54 +8,56 @@ use super::command::{
 use crate::codec::{Cursor, Put};
 use crate::{CasUnique, Command, MetaArithmetic, MetaDelete, MetaGet, MetaStore};
 
-pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
-    match command {
-        Command::MetaGet(get) => {
-            let MetaGet { key, base64, touch, vivify, recache, new_cas } = *get;
-            let mut options = Options::begin(GET, body);
-            options.put(touch, encode_expiry);
-            options.put(vivify, encode_expiry);
-            options.put(recache, encode_expiry);
-            options.put(new_cas, encode_cas);
-            options.set(base64);
-            encode_key(key, body);
-        }
-        Command::MetaStore(store) => {
-            let mut options = Options::begin(STORE, body);
-            options.put(store.cas, encode_cas);
-            options.put(store.new_cas, encode_cas);
-            options.put(store.vivify, encode_expiry);
-            options.set(store.invalidate);
-            options.set(store.base64);
-            body.push(mode_byte(store.mode));
-            body.put_u32(store.flags);
-            encode_expiry(store.expiry, body);
-            encode_key(store.key, body);
-            encode_value(store.value, body);
-        }
-        Command::MetaDelete(delete) => {
-            let MetaDelete { key, cas, new_cas, mark_stale, touch, drop_value } = *delete;
-            let mut options = Options::begin(DELETE, body);
-            options.put(cas, encode_cas);
-            options.put(new_cas, encode_cas);
-            options.put(touch, encode_expiry);
-            options.set(mark_stale);
-            options.set(drop_value);
-            encode_key(key, body);
-        }
-        Command::MetaArithmetic(arithmetic) => {
-            let mut options = Options::begin(ARITHMETIC, body);
-            options.put(arithmetic.cas, encode_cas);
-            options.put(arithmetic.new_cas, encode_cas);
-            options.put(arithmetic.touch, encode_expiry);
-            options.put(arithmetic.initial, encode_initial);
-            options.set(arithmetic.base64);
-            body.push(direction_byte(arithmetic.direction));
-            body.put_u64(arithmetic.delta);
-            encode_key(arithmetic.key, body);
-        }
-        _ => debug_assert!(false, "no meta command: {command:?}"),
-    }
+// Each returns the first version of the format that has it.
+
+pub(super) fn encode_get(get: &MetaGet<'_>, body: &mut Vec<u8>) -> u8 {
+    let mut options = Options::begin(GET, body);
+    options.put(get.touch, encode_expiry);
+    options.put(get.vivify, encode_expiry);
+    options.put(get.recache, encode_expiry);
+    options.put(get.new_cas, encode_cas);
+    options.set(get.base64);
+    encode_key(get.key, body);
+    VERSION_OF_META
+}
+
+pub(super) fn encode_store(store: &MetaStore<'_>, body: &mut Vec<u8>) -> u8 {
+    let mut options = Options::begin(STORE, body);
+    options.put(store.cas, encode_cas);
+    options.put(store.new_cas, encode_cas);
+    options.put(store.vivify, encode_expiry);
+    options.set(store.invalidate);
+    options.set(store.base64);
+    body.push(mode_byte(store.mode));
+    body.put_u32(store.flags);
+    encode_expiry(store.expiry, body);
+    encode_key(store.key, body);
+    encode_value(store.value, body);
+    VERSION_OF_META
+}
+
+pub(super) fn encode_delete(delete: &MetaDelete<'_>, body: &mut Vec<u8>) -> u8 {
+    let mut options = Options::begin(DELETE, body);
+    options.put(delete.cas, encode_cas);
+    options.put(delete.new_cas, encode_cas);
+    options.put(delete.touch, encode_expiry);
+    options.set(delete.mark_stale);
+    options.set(delete.drop_value);
+    encode_key(delete.key, body);
+    VERSION_OF_META
+}
+
+pub(super) fn encode_arithmetic(arithmetic: &MetaArithmetic<'_>, body: &mut Vec<u8>) -> u8 {
+    let mut options = Options::begin(ARITHMETIC, body);
+    options.put(arithmetic.cas, encode_cas);
+    options.put(arithmetic.new_cas, encode_cas);
+    options.put(arithmetic.touch, encode_expiry);
+    options.put(arithmetic.initial, encode_initial);
+    options.set(arithmetic.base64);
+    body.push(direction_byte(arithmetic.direction));
+    body.put_u64(arithmetic.delta);
+    encode_key(arithmetic.key, body);
+    VERSION_OF_META
 }
 
 pub(super) fn decode<'a>(tag: u8, cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'static str> {

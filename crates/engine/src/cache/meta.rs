@@ -38,16 +38,13 @@ impl Cache {
         let drops_old = true;
         let wanted =
             Wanted { flags, expiry, value, cas, new_cas, base64, invalidate, vivify, drops_old };
-        match self.store(mode, key, &wanted, position) {
-            Outcome::Stored(cas) => {
-                let joined = matches!(mode, StoreMode::Append | StoreMode::Prepend);
-                let stored = if joined { self.value_len(key) } else { None };
-                // The length of a value is a u32 wherever it is written down.
-                let value_len = u32::try_from(stored.unwrap_or(value.len())).unwrap_or(u32::MAX);
-                Outcome::StoredLen { cas, value_len }
-            }
-            refusal => refusal,
-        }
+        let stored = self.store(mode, key, &wanted, position);
+        let Outcome::Stored(cas) = stored else { return stored };
+        let joined = matches!(mode, StoreMode::Append | StoreMode::Prepend);
+        let value_len = if joined { self.value_len(key) } else { None };
+        // The length of a value is a u32 wherever it is written down.
+        let value_len = u32::try_from(value_len.unwrap_or(value.len())).unwrap_or(u32::MAX);
+        Outcome::StoredLen { cas, value_len }
     }
 
     /// `md`.

@@ -38,14 +38,11 @@ impl Model {
 
     pub(super) fn meta_store(&mut self, store: &MetaStore<'_>, at: u64) -> Outcome {
         let joins = matches!(store.mode, StoreMode::Append | StoreMode::Prepend);
-        match self.store(store, true, at) {
-            Outcome::Stored(cas) => {
-                let item = self.items.get(store.key).filter(|_| joins);
-                let len = item.map_or(store.value.len(), |item| item.value.len());
-                Outcome::StoredLen { cas, value_len: u32::try_from(len).unwrap() }
-            }
-            refusal => refusal,
-        }
+        let stored = self.store(store, true, at);
+        let Outcome::Stored(cas) = stored else { return stored };
+        let item = self.items.get(store.key).filter(|_| joins);
+        let len = item.map_or(store.value.len(), |item| item.value.len());
+        Outcome::StoredLen { cas, value_len: u32::try_from(len).unwrap() }
     }
 
     pub(super) fn meta_delete(&mut self, delete: &MetaDelete<'_>, at: u64) -> Outcome {
