@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 use protocol::{GET_LINE_LEN_MAX, Limits, Parser, ProtocolError};
 
 proptest! {
@@ -65,7 +65,10 @@ fn a_partial_value_is_not_looked_at() {
     binary.extend([0; 12 + 8]);
     binary.push(b'k');
     let text = b"set k 0 0 1000\r\n".to_vec();
-    for (front, needed) in [(text, 16 + 1_000 + 2), (binary, 24 + 8 + 1 + 1_000)] {
+    let meta = b"ms k 1000 q Oo\r\n".to_vec();
+    for (front, needed) in
+        [(text, 16 + 1_000 + 2), (meta, 16 + 1_000 + 2), (binary, 24 + 8 + 1 + 1_000)]
+    {
         let mut parser = Parser::new();
         let limits = Limits::default();
         assert_eq!(parser.parse(&front, &limits), Ok(None));
@@ -181,7 +184,39 @@ fn text_request() -> BoxedStrategy<Vec<u8>> {
         "flush_all\r\n",
         "flush_all 10 noreply\r\n",
     ]);
-    prop_oneof![store, keyed, get, fixed.prop_map(|line| line.as_bytes().to_vec())].boxed()
+    let fixed = fixed.prop_map(|line| line.as_bytes().to_vec());
+    prop_oneof![store, keyed, get, fixed, meta_request()].boxed()
+}
+
+/// Meta requests that memcached serves.
+fn meta_request() -> BoxedStrategy<Vec<u8>> {
+    let end = select(vec!["\r\n", "\n"]);
+    let flags = subsequence(
+        vec![
+            "s", "v", "c", "f", "h", "l", "t", "k", "Oopaque", "q", "u", "T60", "N-1", "R30", "E7",
+            "C9", "F5", "D3", "J4", "I", "x", "L", "Pp",
+        ],
+        0..=16,
+    )
+    .prop_shuffle();
+    let key = prop_oneof![
+        key().prop_map(|key| (key, "")),
+        select(vec!["Zm9v", "Zm8=", "Zg==", "44OG44K544OI"])
+            .prop_map(|key| (key.as_bytes().to_vec(), " b")),
+    ];
+    let name = select(vec!["mg", "ms", "md", "ma", "me", "mn"]);
+    (name, key, flags, value(), end)
+        .prop_map(|(name, (key, b), flags, value, end)| {
+            let (len, block) = if name == "ms" {
+                (format!(" {}", value.len()), [value, b"\r\n".to_vec()].concat())
+            } else {
+                (String::new(), Vec::new())
+            };
+            let flags: String = flags.iter().map(|flag| format!(" {flag}")).collect();
+            let rest = format!("{len}{b}{flags}{end}");
+            [name.as_bytes(), b" ", &key, rest.as_bytes(), &block].concat()
+        })
+        .boxed()
 }
 
 /// Lines of the right words in no order.
@@ -210,6 +245,20 @@ fn text_line() -> BoxedStrategy<Vec<u8>> {
         "",
         "HTTP/1.1",
         "mg",
+        "ms",
+        "md",
+        "ma",
+        "me",
+        "mn",
+        "b",
+        "q",
+        "v",
+        "T5",
+        "MA",
+        "MZ",
+        "Cx",
+        "Zm9v",
+        "Oo",
     ]);
     let end = select(vec!["\r\n", "\n", "\r\r\n", "\r\nhi\r\n", "\r\nhello\r\n", ""]);
     (vec(words, 0..8), end)

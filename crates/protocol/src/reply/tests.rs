@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::opcode::*;
+use crate::{Limits, Parser};
 
 type Encode = fn(ReplyTo, &mut Vec<u8>);
 
@@ -89,6 +90,57 @@ fn lines_of_reads() {
     for (with_cas, method, want) in cases {
         let got = encode(text(false, *with_cas), *method);
         assert_eq!(got.escape_ascii().to_string(), want.escape_ascii().to_string());
+    }
+}
+
+/// What no meta command asks for is not answered, what went wrong is told to quiet ones too, and
+/// without an item there is still a status.
+#[test]
+fn meta_lines() {
+    let cases: &[(&str, Encode, &str)] = &[
+        ("mn", |r, out| r.done(out), "MN\r\n"),
+        ("md k q", |r, out| r.server_error("no quorum", out), "SERVER_ERROR no quorum\r\n"),
+        (
+            "ma k q",
+            |r, out| r.non_numeric(out),
+            "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        ),
+        ("ma k q", |r, out| r.out_of_memory(out), "SERVER_ERROR out of memory\r\n"),
+        (
+            "ms k 0 q\r\n",
+            |r, out| r.out_of_memory(out),
+            "SERVER_ERROR out of memory storing object\r\n",
+        ),
+        ("mg k q", |r, out| r.error(ProtocolError::BadFormat, out), BAD_FORMAT),
+        ("mg k q", |r, out| r.miss(b"k", out), ""),
+        ("mg k k", |r, out| r.miss(b"k", out), "EN kk\r\n"),
+        ("mg k v", |r, out| r.hit(b"k", 7, 9, b"hi", out), "VA 2\r\nhi\r\n"),
+        ("ms k 0\r\n", |r, out| r.stored(9, out), "HD\r\n"),
+        ("ms k 0 k Oo\r\n", |r, out| r.not_stored(out), "NS Oo\r\n"),
+        ("md k", |r, out| r.exists(out), "EX\r\n"),
+        ("md k", |r, out| r.not_found(out), "NF\r\n"),
+        ("md k q", |r, out| r.deleted(out), ""),
+        ("mg k", |r, out| r.touched(7, 9, out), "HD\r\n"),
+        ("ma k", |r, out| r.number(5, 9, out), "HD\r\n"),
+        ("md k", |r, out| r.done(out), "HD\r\n"),
+        (
+            "mn",
+            |r, out| {
+                r.end(out);
+                r.version("1.6.18", out);
+                r.stat(b"pid", b"1", out);
+                r.stats_end(out);
+                r.stats_reset(out);
+                r.dumped_item(b"k", 2, 10, out);
+            },
+            "",
+        ),
+    ];
+    for (request, method, want) in cases {
+        let request = format!("{request}\r\n");
+        let parsed = Parser::new().parse(request.as_bytes(), &Limits::default());
+        let got = encode(parsed.unwrap().unwrap().reply_to, *method);
+        assert_eq!(String::from_utf8(got).unwrap(), *want, "case: {request:?}");
     }
 }
 
@@ -203,18 +255,31 @@ fn failed_frames() {
     }
 }
 
+const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format\r\n";
+
 const ERRORS: &[ProtocolError] = &[
+    ProtocolError::BadBase64,
     ProtocolError::BadCommandLine,
     ProtocolError::BadDataChunk,
     ProtocolError::BadDelete,
     ProtocolError::BadDelta,
     ProtocolError::BadExptime,
     ProtocolError::BadFormat,
+    ProtocolError::BadMetaArithmeticFlag,
+    ProtocolError::BadMetaArithmeticMode,
+    ProtocolError::BadMetaDelta,
+    ProtocolError::BadMetaFlag,
+    ProtocolError::BadMetaInitial,
+    ProtocolError::BadMetaStoreMode,
+    ProtocolError::BadMetaToken,
     ProtocolError::BadSlabClass,
     ProtocolError::BadStatsDetail,
+    ProtocolError::DuplicateMetaFlag,
     ProtocolError::FlushNotAllowed,
+    ProtocolError::OpaqueTooLong,
     ProtocolError::ShutdownNotEnabled,
     ProtocolError::TooLarge,
+    ProtocolError::TooManyMetaFlags,
     ProtocolError::UnknownCommand,
     ProtocolError::UnknownStats,
 ];

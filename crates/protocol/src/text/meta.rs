@@ -195,3 +195,6 @@ fn reply(command: MetaCommand, flags: &Flags<'_>) -> Result<MetaReply, ProtocolE
 
 /// Words of a line that memcached counts before it looks at the flags.
 const TOKENS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests;

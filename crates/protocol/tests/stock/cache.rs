@@ -4,21 +4,26 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    Direction, Initial, Keys, Limits, Parser, ProtocolError, ReplyTo, Request, StatsDetail,
-    StatsTopic, StoreMode,
+    Direction, Initial, KEY_LEN_MAX, Keys, Limits, MetaReply, MetaStatus, Parser, ProtocolError,
+    ReplyTo, Request, StatsDetail, StatsTopic, StoreMode,
 };
 
 pub(crate) struct Cache {
-    items: BTreeMap<Vec<u8>, Item>,
+    pub(crate) items: BTreeMap<Vec<u8>, Item>,
     /// As in memcached: goes up by one with every change.
-    cas: u64,
+    pub(crate) cas: u64,
 }
 
-#[derive(Clone)]
-struct Item {
-    flags: u32,
-    value: Vec<u8>,
-    cas: u64,
+#[derive(Clone, Default)]
+pub(crate) struct Item {
+    pub(crate) flags: u32,
+    pub(crate) value: Vec<u8>,
+    pub(crate) cas: u64,
+    /// What meta commands know of it.
+    pub(crate) key_is_base64: bool,
+    pub(crate) fetched: bool,
+    pub(crate) stale: bool,
+    pub(crate) token_sent: bool,
 }
 
 impl Cache {
@@ -44,7 +49,9 @@ impl Cache {
                     }
                 }
                 Err(refusal) => {
-                    refusal.delete.and_then(|key| self.items.remove(key));
+                    if let Some(key) = refusal.delete {
+                        self.items.remove(key.bytes(&mut [0; KEY_LEN_MAX]));
+                    }
                     refusal.reply_to.error(refusal.error, &mut out);
                     front += refusal.consumed;
                     if refusal.close {
@@ -57,11 +64,14 @@ impl Cache {
     }
 
     fn answer(&mut self, request: Request<'_>, reply_to: ReplyTo, out: &mut Vec<u8>) {
+        if let ReplyTo::Meta(reply) = reply_to {
+            return self.meta(&request, reply, out);
+        }
         match request {
             Request::Get { keys } => self.get(keys, 0, reply_to, out),
             Request::GetAndTouch { exptime, keys } => self.get(keys, exptime, reply_to, out),
             Request::Store { mode, key, flags, exptime, value, cas } => {
-                let item = Item { flags, value: value.into(), cas: 0 };
+                let item = Item { flags, value: value.into(), ..Item::default() };
                 let before = self.cas;
                 self.store(mode, key, item, cas, reply_to, out);
                 // An append keeps the deadline that is there.
@@ -104,10 +114,25 @@ impl Cache {
         }
     }
 
+    fn meta(&mut self, request: &Request<'_>, reply: MetaReply, out: &mut Vec<u8>) {
+        match request {
+            Request::MetaGet(get) => self.meta_get(get, reply, out),
+            Request::MetaStore(store) => self.meta_store(store, reply, out),
+            Request::MetaDelete(delete) => self.meta_delete(delete, reply, out),
+            Request::MetaArithmetic(arithmetic) => self.meta_arithmetic(arithmetic, reply, out),
+            Request::MetaNoop => ReplyTo::Meta(reply).done(out),
+            // `me` of an item is full of numbers that differ; only misses are compared.
+            Request::MetaDebug { .. } | _ => reply.status(MetaStatus::En, b"", out),
+        }
+    }
+
     fn get(&mut self, keys: Keys<'_>, exptime: i64, reply_to: ReplyTo, out: &mut Vec<u8>) {
         for key in keys {
-            match self.items.get(key) {
-                Some(item) => reply_to.hit(key, item.flags, item.cas, &item.value, out),
+            match self.items.get_mut(key) {
+                Some(item) => {
+                    reply_to.hit(key, item.flags, item.cas, &item.value, out);
+                    item.fetched = true;
+                }
                 None => reply_to.miss(key, out),
             }
             if exptime < 0 {
@@ -135,10 +160,12 @@ impl Cache {
         match (mode, old) {
             (StoreMode::Set, _) | (StoreMode::Add, None) | (StoreMode::Replace, Some(_)) => {}
             (StoreMode::Append, Some(old)) => {
-                new = Item { value: [&old.value[..], &new.value].concat(), ..*old };
+                let value = [&old.value[..], &new.value].concat();
+                new = Item { flags: old.flags, value, ..Item::default() };
             }
             (StoreMode::Prepend, Some(old)) => {
-                new = Item { value: [&new.value[..], &old.value].concat(), ..*old };
+                let value = [&new.value[..], &old.value].concat();
+                new = Item { flags: old.flags, value, ..Item::default() };
             }
             _ => return reply_to.not_stored(out),
         }
@@ -161,7 +188,7 @@ impl Cache {
             let Some(initial) = initial else { return reply_to.not_found(out) };
             self.cas += 1;
             let value = initial.value.to_string().into_bytes();
-            self.items.insert(key.into(), Item { flags: 0, value, cas: self.cas });
+            self.items.insert(key.into(), Item { value, cas: self.cas, ..Item::default() });
             return reply_to.number(initial.value, self.cas, out);
         };
         // In this order: lengths, then the cas unique, then what is in the value.

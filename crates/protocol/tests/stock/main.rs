@@ -6,6 +6,7 @@
 
 mod cache;
 mod generator;
+mod meta;
 mod server;
 
 use std::io;
@@ -39,6 +40,21 @@ fn random_streams_get_the_same_replies() -> io::Result<()> {
     Ok(())
 }
 
+/// Method: as above, with meta commands and the classic ones that see the same items.
+#[test]
+fn random_meta_streams_get_the_same_replies() -> io::Result<()> {
+    let Some(mut stock) = Stock::start("meta")? else { return Ok(()) };
+    let seeds = match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 0..1_000,
+    };
+    for seed in seeds {
+        println!("SEED={seed}");
+        stock.compare(|cas| generator::meta_stream(seed, cas))?;
+    }
+    Ok(())
+}
+
 fn text_transcripts() -> Vec<Transcript> {
     let long = "x".repeat(251);
     let keys = "k ".repeat(100);
@@ -64,6 +80,17 @@ fn text_transcripts() -> Vec<Transcript> {
         format!("GET {}HTTP/1.0\r\nversion\r\n", "a ".repeat(21)),
         format!("GET {}HTTP/1.0\r\nversion\r\n", "a ".repeat(22)),
     ];
+    let long_opaque = "x".repeat(32);
+    for command in ["mg k", "mg k q", "md k", "ma k N0", "ms k 2"] {
+        let block = if command.starts_with("ms") { "hi\r\n" } else { "" };
+        transcripts.push(format!("{command} O{long_opaque}\r\n{block}mn\r\n"));
+        transcripts.push(format!("{command} k O{}\r\n{block}mn\r\n", &long_opaque[1..]));
+    }
+    for flags in ["", " q", " ME", " MA", " C1"] {
+        let too_large = format!("ms k 1048576{flags}\r\n{over}\r\n");
+        transcripts.push(format!("ms k 1\r\n1\r\n{too_large}mg k v\r\nmn\r\n"));
+    }
+    transcripts.push(format!("mg {long}\r\nma {long}\r\nmd {long}\r\nme {long}\r\nmn\r\n"));
     transcripts.extend(TEXT.iter().map(|transcript| (*transcript).to_owned()));
     let fixed = transcripts
         .into_iter()
@@ -134,6 +161,22 @@ const TEXT: &[&str] = &[
     "version\r\nquit x noreply\r\nversion\r\n",
     "bget k\r\nset k 0 0 1\r\n1\r\nbget k\r\nbget\r\n",
     "get k\r\nset k 0 0 10\r\nhello",
+    "mg k\r\nmg k q\r\nmg k s v k Oo t q\r\nme k\r\nmd k\r\nmd k q k\r\nmn\r\nma k Oo k t\r\n",
+    "ms k 2 F5 c\r\nhi\r\nmg k s v f t c k Oabc h\r\nmg k h u\r\nmg k h\r\nget k\r\nmn x\r\n",
+    "ms k 2 ME k\r\nhi\r\nms k 2 ME Ox k\r\nho\r\nms k 1 MA\r\nx\r\nms k 1 MP\r\ny\r\nmg k v s\r\n\
+     ms k 1 MR q\r\nz\r\nms n 1 MR\r\nz\r\nms n 1 MA\r\nz\r\nmg k v\r\n",
+    "ms k 2 c C5\r\nhi\r\nms k 2\r\nhi\r\nms k 2 c C0\r\nho\r\nms k 2 MA C0\r\nho\r\nmg k v\r\n",
+    "ms Zm9v 2 b k\r\nhi\r\nmg Zm9v v\r\nmg Zm9v b k\r\nmg foo k v\r\nmd Zm9v b k\r\nmg Zm-9v k b Oo\r\n",
+    "mg Zm9 b\r\nmg ==== b\r\nme ! b\r\nma Zm9 b\r\nms Zm9 2 b\r\nhi\r\nmg Zm=v b k\r\n",
+    "mg k N30 c v\r\nmg k N30\r\nget k\r\nms k 1\r\n1\r\nmg k\r\nmd k I\r\nmg k v\r\nmg k v\r\nget k\r\n",
+    "ma n N0 J13 v t c\r\nma n v\r\nma n MD D22 v k Oo\r\nma n v M+ D18446744073709551615\r\n\
+     ma n C1 v\r\nma n q\r\nma n MZ\r\nma n Dx\r\nma n v v\r\n",
+    "ms s 1\r\nq\r\nma s q\r\nma s v\r\nms s 0\r\n\r\nma s\r\n",
+    "mg k v v\r\nmg k m o o\r\nmg k \x7f\r\nmg k Tx\r\nmg k Tx Jx\r\nmg k Jx Cx\r\nmg k Dx\r\nmg k Fx\r\n\
+     mg k Jx Fx\r\nmg k Rx q\r\nme\r\nmg k F5 D3 J4 MZ I L5 P\r\n",
+    "ms k\r\nms k x\r\nms k -1\r\nms k 2 MZ\r\nhi\r\nms k 2 Tx q\r\nhi\r\nms k 2 v v\r\nhi\r\n\
+     ms k 2 o\r\nhi\r\nms k 2147483646\r\nms k 5 q\r\nhelloxxmn\r\n",
+    "ms k 2 T-1\r\nhi\r\n",
 ];
 
 /// Every opcode in every state of an item, and every shape of a header that closes.

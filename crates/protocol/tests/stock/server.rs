@@ -69,7 +69,8 @@ impl Stock {
 
     /// Deletes, because a flush would leave what is stored within the same second to luck.
     fn empty(&mut self) -> io::Result<u64> {
-        let keys = ["a", "b", "c", "k", "n", "s", "x", "0", "noreply", "t\tb", "nope"];
+        let keys =
+            ["a", "b", "c", "k", "n", "s", "x", "0", "noreply", "t\tb", "nope", "foo", "Zm9v"];
         let deletes = keys.map(|key| format!("delete {key} noreply\r\n")).concat();
         let probe = "set k 0 0 1\r\n1\r\ngets k\r\ndelete k noreply\r\n";
         let replies = self.ask(format!("{deletes}{probe}").as_bytes())?;
