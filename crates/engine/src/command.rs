@@ -106,10 +106,9 @@ pub struct MetaDelete<'a> {
     pub new_cas: Option<CasUnique>,
     /// The item stays, marked stale.
     pub mark_stale: bool,
-    /// The deadline of an item that is marked stale; `None` keeps the one it has.
+    /// The deadline of the item that stays; `None` keeps the one it has.
     pub touch: Option<Expiry>,
-    /// The item stays, without value and flags; its deadline, too, unless it is marked stale with
-    /// a new one.
+    /// The item stays, without value and flags, and without a deadline unless it has a new one.
     pub drop_value: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::ops::ControlFlow;
 
-use engine::{Command, EngineStats, Item, Outcome, UnixMillis};
+use engine::{Command, EngineStats, Item, Outcome, UnixMillis, Usage};
 
 /// The replicated cache, as a connection sees it.
 ///
@@ -35,6 +35,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ///
     /// Linearizable only with an `at` from [`Backend::read_now`] or [`Backend::read_barrier`].
     fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item>;
+
+    /// As [`Backend::get`], with how the item has been used on this node; this is a use only if
+    /// `fetch` says so.
+    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)>;
 
     /// Hands a command to the replicated log. Calls of one task are applied in call order.
     ///

@@ -61,6 +61,8 @@ counters! {
     cmd_flush,
     /// Keys read.
     cmd_get,
+    /// Meta commands.
+    cmd_meta,
     /// Storage commands.
     cmd_set,
     /// Keys touched, by `touch` or `gat`.

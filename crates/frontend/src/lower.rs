@@ -8,11 +8,12 @@
 //!
 //! `realtime` in memcached's `memcached.c`; `doc/protocol.txt`, "Expiration times".
 
-use engine::{CasUnique, Command, Expiry, UnixMillis};
+use engine::{CasUnique, Command, Expiry, Item, UnixMillis};
 use protocol::Request;
 
-/// The command that a write proposes; `None` for requests that are no write, and for
-/// [`Request::GetAndTouch`], which proposes one [`get_and_touch`] for each key.
+/// The command that a classic write proposes; `None` for requests that are no write, for
+/// [`Request::GetAndTouch`], which proposes one [`get_and_touch`] for each key, and for meta
+/// commands, whose keys may have to be decoded first.
 ///
 /// `now` is asked only for a `flush_all` at an absolute time, which becomes a delay.
 pub(crate) fn command<'a>(
@@ -21,28 +22,16 @@ pub(crate) fn command<'a>(
 ) -> Option<Command<'a>> {
     let command = match *request {
         Request::Arithmetic { direction, key, delta, initial, cas } => Command::Arithmetic {
-            direction: match direction {
-                protocol::Direction::Decrement => engine::Direction::Decrement,
-                protocol::Direction::Increment => engine::Direction::Increment,
-            },
+            direction: direction_of(direction),
             key,
             delta,
-            initial: initial.map(|initial| engine::Initial {
-                value: initial.value,
-                expiry: expiry(initial.exptime),
-            }),
+            initial: initial.map(initial_of),
             cas: cas.map(CasUnique),
         },
         Request::Delete { key, cas } => Command::Delete { key, cas: cas.map(CasUnique) },
         Request::FlushAll { exptime } => Command::FlushAll { after_ms: delay(exptime, now) },
         Request::Store { mode, key, flags, exptime, value, cas } => Command::Store {
-            mode: match mode {
-                protocol::StoreMode::Add => engine::StoreMode::Add,
-                protocol::StoreMode::Append => engine::StoreMode::Append,
-                protocol::StoreMode::Prepend => engine::StoreMode::Prepend,
-                protocol::StoreMode::Replace => engine::StoreMode::Replace,
-                protocol::StoreMode::Set => engine::StoreMode::Set,
-            },
+            mode: mode_of(mode),
             key,
             flags,
             expiry: expiry(exptime),
@@ -52,6 +41,12 @@ pub(crate) fn command<'a>(
         Request::Touch { key, exptime } => Command::Touch { key, expiry: expiry(exptime) },
         Request::Get { .. }
         | Request::GetAndTouch { .. }
+        | Request::MetaArithmetic(_)
+        | Request::MetaDebug { .. }
+        | Request::MetaDelete(_)
+        | Request::MetaGet(_)
+        | Request::MetaNoop
+        | Request::MetaStore(_)
         | Request::Noop
         | Request::Quit
         | Request::Stats { .. }
@@ -66,6 +61,97 @@ pub(crate) fn command<'a>(
 /// The command that `gat` proposes for one of its keys.
 pub(crate) fn get_and_touch(key: &[u8], exptime: i64) -> Command<'_> {
     Command::GetAndTouch { key, expiry: expiry(exptime) }
+}
+
+/// The command of an `mg` that may change something.
+pub(crate) fn meta_get<'a>(get: &protocol::MetaGet<'_>, key: &'a [u8]) -> Command<'a> {
+    Command::MetaGet(engine::MetaGet {
+        key,
+        base64: get.key.is_base64(),
+        touch: get.touch.map(expiry),
+        vivify: get.vivify.map(expiry),
+        recache: get.recache.map(expiry),
+        new_cas: get.new_cas.map(CasUnique),
+    })
+}
+
+/// Whether an `mg` that finds this item at `at` may change it, so that the log has to decide.
+///
+/// `R` and a stale item ask who has won. Somebody has, where a token was sent: the others only read.
+pub(crate) fn changes(get: &protocol::MetaGet<'_>, item: &Item, at: UnixMillis) -> bool {
+    let is_free = !item.marks().has(engine::Marks::TOKEN_SENT);
+    let ends_early = || match (get.recache.map(expiry), item.deadline()) {
+        (Some(Expiry::AfterMillis(after)), Some(ends)) => ends.0 < at.0.saturating_add(after),
+        (Some(Expiry::At(bound)), Some(ends)) => ends < bound,
+        _ => false,
+    };
+    get.touch.is_some() || is_free && (item.marks().has(engine::Marks::STALE) || ends_early())
+}
+
+/// The command of an `ms`.
+pub(crate) fn meta_store<'a>(store: &protocol::MetaStore<'a>, key: &'a [u8]) -> Command<'a> {
+    Command::MetaStore(engine::MetaStore {
+        mode: mode_of(store.mode),
+        key,
+        base64: store.key.is_base64(),
+        flags: store.flags,
+        expiry: expiry(store.exptime),
+        value: store.value,
+        cas: store.cas.map(CasUnique),
+        new_cas: store.new_cas.map(CasUnique),
+        invalidate: store.invalidate,
+        vivify: store.vivify.map(expiry),
+    })
+}
+
+/// The command of an `md`.
+pub(crate) fn meta_delete<'a>(delete: &protocol::MetaDelete<'_>, key: &'a [u8]) -> Command<'a> {
+    Command::MetaDelete(engine::MetaDelete {
+        key,
+        cas: delete.cas.map(CasUnique),
+        new_cas: delete.new_cas.map(CasUnique),
+        mark_stale: delete.mark_stale,
+        touch: delete.touch.map(expiry),
+        drop_value: delete.drop_value,
+    })
+}
+
+/// The command of an `ma`.
+pub(crate) fn meta_arithmetic<'a>(
+    arithmetic: &protocol::MetaArithmetic<'_>,
+    key: &'a [u8],
+) -> Command<'a> {
+    Command::MetaArithmetic(engine::MetaArithmetic {
+        direction: direction_of(arithmetic.direction),
+        key,
+        base64: arithmetic.key.is_base64(),
+        delta: arithmetic.delta,
+        initial: arithmetic.initial.map(initial_of),
+        touch: arithmetic.touch.map(expiry),
+        cas: arithmetic.cas.map(CasUnique),
+        new_cas: arithmetic.new_cas.map(CasUnique),
+    })
+}
+
+fn direction_of(direction: protocol::Direction) -> engine::Direction {
+    match direction {
+        protocol::Direction::Decrement => engine::Direction::Decrement,
+        protocol::Direction::Increment => engine::Direction::Increment,
+    }
+}
+
+fn initial_of(initial: protocol::Initial) -> engine::Initial {
+    engine::Initial { value: initial.value, expiry: expiry(initial.exptime) }
+}
+
+fn mode_of(mode: protocol::StoreMode) -> engine::StoreMode {
+    match mode {
+        protocol::StoreMode::Add => engine::StoreMode::Add,
+        protocol::StoreMode::Append => engine::StoreMode::Append,
+        protocol::StoreMode::Prepend => engine::StoreMode::Prepend,
+        protocol::StoreMode::Replace => engine::StoreMode::Replace,
+        protocol::StoreMode::Set => engine::StoreMode::Set,
+    }
 }
 
 /// Whether the request asks only if a key is free: an `add` of what is already gone.

@@ -53,17 +53,23 @@ impl Output {
 
     /// Appends one item of a read.
     pub(crate) fn hit(&mut self, reply_to: ReplyTo, key: &[u8], item: Item) {
-        let (flags, cas) = (item.flags(), item.cas_unique().0);
-        let value = item.value();
+        let (flags, cas, value_len) = (item.flags(), item.cas_unique().0, item.value().len());
+        reply_to.hit_header(key, flags, cas, value_len, self.bytes());
+        self.value(item, reply_to.hit_trailer());
+    }
+
+    /// Appends an item's value behind its header, and what follows it.
+    pub(crate) fn value(&mut self, item: Item, trailer: &[u8]) {
         let full = self.is_full();
         let bytes = self.bytes();
+        let value = item.value();
         if value.len() < COPY_LEN_MAX && !full {
-            reply_to.hit(key, flags, cas, value, bytes);
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(trailer);
             return;
         }
-        reply_to.hit_header(key, flags, cas, value.len(), bytes);
         let at = bytes.len();
-        bytes.extend_from_slice(reply_to.hit_trailer());
+        bytes.extend_from_slice(trailer);
         self.large_len += item.value().len();
         self.large.push_back(Large { at, item });
     }

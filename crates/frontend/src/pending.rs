@@ -11,6 +11,8 @@ use crate::backend::Unavailable;
 use crate::counters::Counters;
 use crate::output::Output;
 
+pub(crate) mod meta;
+
 /// The proposals of one connection whose replies are still owed.
 #[derive(Debug)]
 pub(crate) struct Pending<P> {
@@ -26,6 +28,8 @@ pub(crate) struct Pending<P> {
 pub(crate) enum Answer {
     /// Tell the client.
     Tell { reply_to: ReplyTo, kind: Kind },
+    /// A meta command: its own way to tell.
+    Meta(meta::Answer),
     /// The old item under a key whose new value was refused is gone: now say why it was refused.
     Refuse { reply_to: ReplyTo, error: ProtocolError },
     /// One key of a `gat`. The reply is begun with the last one, when no error can follow.
@@ -61,7 +65,18 @@ impl Kind {
             Command::Store { cas: Some(_), .. } => Self::Cas,
             Command::Store { .. } => Self::Store,
             Command::Touch { .. } => Self::Touch,
-            Command::Configure(_) | Command::GetAndTouch { .. } | Command::Tick | _ => Self::Other,
+            Command::MetaStore(engine::MetaStore { cas: Some(_), .. }) => Self::Cas,
+            Command::MetaStore(_) => Self::Store,
+            Command::MetaDelete(_) => Self::Delete,
+            Command::MetaArithmetic(arithmetic) => match arithmetic.direction {
+                Direction::Decrement => Self::Decrement,
+                Direction::Increment => Self::Increment,
+            },
+            Command::Configure(_)
+            | Command::GetAndTouch { .. }
+            | Command::MetaGet(_)
+            | Command::Tick
+            | _ => Self::Other,
         }
     }
 }
@@ -139,6 +154,10 @@ where
             (Answer::Refuse { reply_to, error }, Ok(_)) => {
                 counters.store_too_large.add(1);
                 reply_to.error(error, output.bytes());
+            }
+            (Answer::Meta(answer), Ok(outcome)) => answer.tell(outcome, output, counters),
+            (Answer::Meta(answer), Err(error)) => {
+                unavailable(error, ReplyTo::Meta(answer.reply), output, counters);
             }
             (Answer::Tell { reply_to, .. } | Answer::Refuse { reply_to, .. }, Err(error)) => {
                 unavailable(error, reply_to, output, counters);
@@ -226,7 +245,7 @@ fn tell(reply_to: ReplyTo, outcome: Outcome, output: &mut Output) {
     }
 }
 
-fn count(kind: Kind, outcome: &Outcome, counters: &Counters) {
+pub(crate) fn count(kind: Kind, outcome: &Outcome, counters: &Counters) {
     let missed = matches!(outcome, Outcome::NotFound);
     let either = |hits: &crate::counters::Counter, misses: &crate::counters::Counter| {
         if missed { misses.add(1) } else { hits.add(1) }

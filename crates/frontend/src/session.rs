@@ -3,7 +3,7 @@
 use std::task::Context as TaskContext;
 
 use engine::UnixMillis;
-use protocol::{Limits, Parser, ProtocolError, Refusal, ReplyTo, Request, StatsTopic};
+use protocol::{KEY_LEN_MAX, Limits, Parser, ProtocolError, Refusal, ReplyTo, Request, StatsTopic};
 
 use crate::backend::{Backend, Full, Unavailable};
 use crate::buffer::InputBuffer;
@@ -14,6 +14,7 @@ use crate::server::{Context, Shared};
 use crate::stats;
 
 mod keys;
+mod meta;
 
 /// One client's requests, executed strictly in order.
 ///
@@ -222,6 +223,21 @@ impl<B: Backend> Session<B> {
                 Err(error) => self.unavailable(error, reply_to),
             },
             Request::GetAndTouch { exptime, keys } => self.get_and_touch(exptime, keys, reply_to),
+            Request::MetaArithmetic(arithmetic) => {
+                self.meta(reply_to, |session, reply| session.meta_arithmetic(&arithmetic, reply))
+            }
+            Request::MetaDebug { key } => {
+                self.meta(reply_to, |session, reply| session.meta_debug(&key, reply, len))
+            }
+            Request::MetaDelete(delete) => {
+                self.meta(reply_to, |session, reply| session.meta_delete(&delete, reply))
+            }
+            Request::MetaGet(get) => {
+                self.meta(reply_to, |session, reply| session.meta_get(&get, reply, len))
+            }
+            Request::MetaStore(store) => {
+                self.meta(reply_to, |session, reply| session.meta_store(&store, reply))
+            }
             Request::Store { key, .. } if lower::is_existence_probe(&request) => {
                 let at = self.read_at(len)?;
                 self.context.counters.cmd_set.add(1);
@@ -243,7 +259,8 @@ impl<B: Backend> Session<B> {
             | Request::FlushAll { .. }
             | Request::Store { .. }
             | Request::Touch { .. } => self.write(&request, reply_to),
-            Request::Noop
+            Request::MetaNoop
+            | Request::Noop
             | Request::Quit
             | Request::Stats { .. }
             | Request::SlabsAutomove { .. }
@@ -257,9 +274,10 @@ impl<B: Backend> Session<B> {
     fn administer(&mut self, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Need> {
         self.in_order()?;
         match request {
-            Request::Noop | Request::SlabsAutomove { .. } | Request::Verbosity { .. } => {
-                reply_to.done(self.output.bytes())
-            }
+            Request::MetaNoop
+            | Request::Noop
+            | Request::SlabsAutomove { .. }
+            | Request::Verbosity { .. } => reply_to.done(self.output.bytes()),
             Request::Quit => {
                 if let ReplyTo::Binary(_) = reply_to {
                     reply_to.done(self.output.bytes());
@@ -282,6 +300,11 @@ impl<B: Backend> Session<B> {
             | Request::FlushAll { .. }
             | Request::Get { .. }
             | Request::GetAndTouch { .. }
+            | Request::MetaArithmetic(_)
+            | Request::MetaDebug { .. }
+            | Request::MetaDelete(_)
+            | Request::MetaGet(_)
+            | Request::MetaStore(_)
             | Request::Store { .. }
             | Request::Touch { .. }
             | _ => reply_to.error(ProtocolError::UnknownCommand, self.output.bytes()),
@@ -292,7 +315,8 @@ impl<B: Backend> Session<B> {
     fn refuse(&mut self, refusal: Refusal<'_>) -> Result<(), Need> {
         let Refusal { error, reply_to, close, delete, .. } = refusal;
         if let Some(key) = delete {
-            let command = engine::Command::Delete { key, cas: None };
+            let mut buffer = [0; KEY_LEN_MAX];
+            let command = engine::Command::Delete { key: key.bytes(&mut buffer), cas: None };
             self.propose(&command, reply_to, || Answer::Refuse { reply_to, error })?;
         } else {
             self.in_order()?;

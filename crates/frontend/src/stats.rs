@@ -108,7 +108,7 @@ impl Stats<'_> {
             ("cmd_set", totals.cmd_set),
             ("cmd_flush", totals.cmd_flush),
             ("cmd_touch", totals.cmd_touch),
-            ("cmd_meta", 0),
+            ("cmd_meta", totals.cmd_meta),
             ("get_hits", totals.get_hits),
             ("get_misses", totals.get_misses),
             ("delete_misses", totals.delete_misses),

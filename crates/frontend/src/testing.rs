@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use engine::{
     Applied, BatchBuilder, Command, EngineStats, Item, LogIndex, Origin, Outcome, Reader, Settings,
-    StateMachine, UnixMillis,
+    StateMachine, UnixMillis, Usage,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -223,6 +223,10 @@ impl Backend for OneNode {
 
     fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
         self.0.reader.get(key, at)
+    }
+
+    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+        self.0.reader.look(key, at, fetch)
     }
 
     fn propose(&self, command: &Command<'_>) -> Result<OneNodeProposal, Full> {

@@ -1,6 +1,7 @@
 //! Connections over pipes: no socket, and pipes as narrow as one byte.
 
 mod bounds;
+mod meta;
 mod order;
 mod reads;
 mod writes;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use engine::{Command, EngineStats, Item, Outcome, UnixMillis};
+use engine::{Command, EngineStats, Item, Outcome, UnixMillis, Usage};
 use frontend::{Full, Unavailable};
 
 /// Joins the two crates that do not know each other; does nothing by itself.
@@ -25,6 +25,10 @@ impl frontend::Backend for Backend {
 
     fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
         self.0.get(key, at)
+    }
+
+    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+        self.0.look(key, at, fetch)
     }
 
     fn propose(&self, command: &Command<'_>) -> Result<Proposal, Full> {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use canary::Canary;
-use engine::{Command, EngineStats, Item, Settings, UnixMillis};
+use engine::{Command, EngineStats, Item, Settings, UnixMillis, Usage};
 use futures_util::Stream;
 use openraft::{Config, SnapshotPolicy};
 use tokio::runtime::Handle;
@@ -649,6 +649,12 @@ impl Client {
     /// The item under `key`, if it is live at `at` or at cluster time where that is later.
     pub fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
         self.context.reader.get(key, at)
+    }
+
+    /// As [`Client::get`], with how the item has been used on this node; this is a use only if
+    /// `fetch` says so.
+    pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+        self.context.reader.look(key, at, fetch)
     }
 
     /// Hands a command to the log; calls of one task are applied in their order.

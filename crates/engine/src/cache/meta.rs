@@ -54,7 +54,7 @@ impl Cache {
             Ok(found) => found,
             Err(refusal) => return refusal,
         };
-        let deadline = match touch.filter(|_| mark_stale) {
+        let deadline = match touch.filter(|_| mark_stale || drop_value) {
             Some(expiry) => self.deadline(expiry),
             None if drop_value => Some(Deadline::NEVER),
             None => Some(found.deadline),

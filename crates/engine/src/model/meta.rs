@@ -55,7 +55,7 @@ impl Model {
         if delete.drop_value {
             (new.value, new.flags, new.deadline) = (Vec::new(), 0, None);
         }
-        let touch = delete.touch.filter(|_| delete.mark_stale);
+        let touch = delete.touch.filter(|_| delete.mark_stale || delete.drop_value);
         match touch.map(|expiry| self.deadline(expiry)) {
             Some(Ok(deadline)) => new.deadline = deadline,
             Some(Err(())) => {
