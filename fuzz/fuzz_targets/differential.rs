@@ -6,9 +6,9 @@
 
 use engine::fuzzing::{Entry, Oracle, outcomes};
 use engine::{Command, Origin, Outcome, Settings, UnixMillis};
-use frontend::fuzzing::{command, get_and_touch, is_existence_probe};
+use frontend::fuzzing::{command, get_and_touch, is_existence_probe, meta};
 use harness::input::Input;
-use protocol::{Limits, Parser, Request};
+use protocol::{KEY_LEN_MAX, Limits, Parser, Request};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
@@ -25,7 +25,12 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
                 stream = &stream[parsed.consumed..];
             }
             Err(refusal) => {
-                batch.extend(refusal.delete.map(|key| Command::Delete { key, cas: None }));
+                if let Some(key) = refusal.delete {
+                    node.propose(&mut batch);
+                    let mut buffer = [0; KEY_LEN_MAX];
+                    let key = key.bytes(&mut buffer);
+                    node.propose(&mut vec![Command::Delete { key, cas: None }]);
+                }
                 if refusal.close || stream.len() < refusal.consumed {
                     break;
                 }
@@ -62,6 +67,14 @@ impl Node {
             }
             Request::GetAndTouch { exptime, keys } => {
                 batch.extend(keys.clone().take(8).map(|key| get_and_touch(key, *exptime)));
+            }
+            Request::MetaArithmetic(_)
+            | Request::MetaDelete(_)
+            | Request::MetaGet(_)
+            | Request::MetaStore(_) => {
+                self.propose(batch);
+                let mut buffer = [0; KEY_LEN_MAX];
+                self.propose(&mut meta(request, &mut buffer).into_iter().collect());
             }
             Request::Verbosity { level } => {
                 self.propose(batch);

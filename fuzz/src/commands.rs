@@ -1,6 +1,9 @@
 //! Commands and expiries out of an input.
 
-use engine::{CasUnique, Command, Direction, Expiry, Initial, Settings, StoreMode, UnixMillis};
+use engine::{
+    CasUnique, Command, Direction, Expiry, Initial, MetaArithmetic, MetaDelete, MetaGet, MetaStore,
+    Settings, StoreMode, UnixMillis,
+};
 
 use crate::input::Input;
 
@@ -10,15 +13,9 @@ pub const KEYS: [&[u8]; 7] = [b"a", b"b", b"c", b"d", b"e", b"f", &[b'k'; 250]];
 /// Any command; `index` is that of the entry it will be in.
 pub fn command<'a>(input: &mut Input<'a>, index: u64) -> Command<'a> {
     let key = input.pick(&KEYS);
-    match input.below(20) {
+    match input.below(26) {
         0..=7 => Command::Store {
-            mode: input.pick(&[
-                StoreMode::Set,
-                StoreMode::Add,
-                StoreMode::Replace,
-                StoreMode::Append,
-                StoreMode::Prepend,
-            ]),
+            mode: input.pick(&MODES),
             key,
             flags: input.pick(&[0, 7, u32::MAX]),
             expiry: expiry(input),
@@ -30,9 +27,7 @@ pub fn command<'a>(input: &mut Input<'a>, index: u64) -> Command<'a> {
             direction: input.pick(&[Direction::Increment, Direction::Decrement]),
             key,
             delta: input.pick(&[0, 1, 9, 100, u64::MAX]),
-            initial: input
-                .flag()
-                .then(|| Initial { value: input.pick(&[0, 98, u64::MAX]), expiry: expiry(input) }),
+            initial: initial(input),
             cas: cas(input, index),
         },
         13 | 14 => Command::Touch { key, expiry: expiry(input) },
@@ -43,9 +38,65 @@ pub fn command<'a>(input: &mut Input<'a>, index: u64) -> Command<'a> {
             evict: input.flag(),
             item_len_max: input.pick(&[100, 370, 1 << 20]),
         }),
+        19 | 20 => Command::MetaStore(MetaStore {
+            mode: input.pick(&MODES),
+            key,
+            base64: input.flag(),
+            flags: input.pick(&[0, 7, u32::MAX]),
+            expiry: expiry(input),
+            value: value(input),
+            cas: cas(input, index),
+            new_cas: cas(input, index),
+            invalidate: input.flag(),
+            vivify: maybe_expiry(input),
+        }),
+        21 | 22 => Command::MetaGet(MetaGet {
+            key,
+            base64: input.flag(),
+            touch: maybe_expiry(input),
+            vivify: maybe_expiry(input),
+            recache: maybe_expiry(input),
+            new_cas: cas(input, index),
+        }),
+        23 => Command::MetaDelete(MetaDelete {
+            key,
+            cas: cas(input, index),
+            new_cas: cas(input, index),
+            mark_stale: input.flag(),
+            touch: maybe_expiry(input),
+            drop_value: input.flag(),
+        }),
+        24 => Command::MetaArithmetic(MetaArithmetic {
+            direction: input.pick(&[Direction::Increment, Direction::Decrement]),
+            key,
+            base64: input.flag(),
+            delta: input.pick(&[0, 1, 9, 100, u64::MAX]),
+            initial: initial(input),
+            touch: maybe_expiry(input),
+            cas: cas(input, index),
+            new_cas: cas(input, index),
+        }),
         _ => Command::Tick,
     }
 }
+
+fn initial(input: &mut Input<'_>) -> Option<Initial> {
+    input
+        .flag()
+        .then(|| Initial { value: input.pick(&[0, 98, u64::MAX]), expiry: expiry(input) })
+}
+
+fn maybe_expiry(input: &mut Input<'_>) -> Option<Expiry> {
+    input.flag().then(|| expiry(input))
+}
+
+const MODES: [StoreMode; 5] = [
+    StoreMode::Set,
+    StoreMode::Add,
+    StoreMode::Replace,
+    StoreMode::Append,
+    StoreMode::Prepend,
+];
 
 fn expiry(input: &mut Input<'_>) -> Expiry {
     match input.below(8) {

@@ -143,7 +143,7 @@ impl Marks {
 
 /// Length of the key, key, value: one exact allocation, shared by the store and its readers.
 ///
-/// The length stands inside, so that a slot stays within 56 bytes.
+/// The length stands inside, so that a slot stays within 64 bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Data(Arc<[u8]>);
 
