@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The files of t/ that need nothing but an endpoint: no own command line, no debug clock.
 FILES = """
     binary-get bogus-commands cas flags getandtouch getset incrdecr issue_152 issue_192 issue_3
-    issue_68 issue_70 malicious-commands multiversioning noreply quit strtol-testing touch
+    issue_68 issue_70 malicious-commands metaget multiversioning noreply quit strtol-testing touch
 """.split()
 MEMCCAPABLE_CHECKS = 27
 READY_WITHIN_S = 60

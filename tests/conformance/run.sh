@@ -2,7 +2,7 @@
 # Asks memcached's own tools and tests whether every node of a running cluster is a memcached.
 #
 #   memccapable -a and -b      27 checks each, on every node
-#   18 files of memcached's t/ those that run against a living endpoint, through every node
+#   19 files of memcached's t/ those that run against a living endpoint, through every node
 #
 # usage: tests/conformance/run.sh             three raftcached nodes on loopback
 #        tests/conformance/run.sh --stock     one stock memcached instead: the suite itself is sound
