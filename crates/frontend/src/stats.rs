@@ -26,7 +26,7 @@ pub(crate) fn encode<B: Backend>(
         StatsTopic::General => stats.general(backend, shared),
         StatsTopic::Settings => stats.settings(backend, shared),
         StatsTopic::Items => stats.items(backend),
-        StatsTopic::Slabs => stats.slabs(backend),
+        StatsTopic::Slabs => stats.slabs(backend, shared),
         StatsTopic::Sizes => stats.put("sizes_status", "disabled"),
         // Prefixes are not counted: memcached's table of them grows without bound.
         StatsTopic::Detail(StatsDetail::Dump) | StatsTopic::Conns => {}
@@ -167,10 +167,23 @@ impl Stats<'_> {
         }
     }
 
-    fn slabs<B: Backend>(&mut self, backend: &B) {
+    /// memcached's prometheus exporter takes a class without `cmd_set`, `cas_hits` and `cas_badval`
+    /// for a server that is down, and fails if `mem_requested` is here and in `stats items`.
+    fn slabs<B: Backend>(&mut self, backend: &B, shared: &Shared) {
         let engine = backend.engine_stats();
         if engine.items != 0 {
-            self.put_all(&[("1:used_chunks", engine.items), ("1:mem_requested", engine.bytes)]);
+            let totals = shared.counters.totals();
+            self.put_all(&[
+                ("1:used_chunks", engine.items),
+                ("1:get_hits", totals.get_hits),
+                ("1:cmd_set", totals.cmd_set),
+                ("1:delete_hits", totals.delete_hits),
+                ("1:incr_hits", totals.incr_hits),
+                ("1:decr_hits", totals.decr_hits),
+                ("1:cas_hits", totals.cas_hits),
+                ("1:cas_badval", totals.cas_badval),
+                ("1:touch_hits", totals.touch_hits),
+            ]);
         }
         self.put("active_slabs", u64::from(engine.items != 0));
         self.put("total_malloced", engine.bytes);
