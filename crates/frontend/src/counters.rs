@@ -28,10 +28,10 @@ macro_rules! counters {
             $($(#[$doc])* pub(crate) $name: Counter,)*
         }
 
-        /// A sum of [`Counters`] at one moment.
+        /// The counters of all I/O threads together, at one moment; since the last `stats reset`.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-        pub(crate) struct Totals {
-            $($(#[$doc])* pub(crate) $name: u64,)*
+        pub struct Totals {
+            $($(#[$doc])* pub $name: u64,)*
         }
 
         impl Totals {

@@ -52,9 +52,10 @@ mod stats;
 pub mod testing;
 
 pub use backend::{Backend, Full, Unavailable};
+pub use counters::Totals;
 pub use listener::{Address, ListenError, Listener};
 pub use options::{DRAIN_AT_ONCE, MEMCACHED_VERSION, Options};
-pub use server::{RunError, run};
+pub use server::{Figures, RunError, Server, run};
 
 #[cfg(test)]
 mod tests;

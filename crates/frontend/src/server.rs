@@ -10,65 +10,131 @@ use tokio::task::JoinSet;
 
 use crate::backend::Backend;
 use crate::connection;
-use crate::counters::{AllCounters, Counters};
+use crate::counters::{AllCounters, Counters, Totals};
 use crate::listener::{Accepted, ListenError, Listener};
 use crate::options::{DRAIN_AT_ONCE, Options};
 
-/// Serves clients on `listeners` until `shutdown` is ready and all of them are gone.
-///
-/// Opens the listeners; to be called when the node can answer. Accepting happens in the caller's
-/// runtime; connections are served on [`Options::threads`] threads of their own.
-///
-/// Shutdown: addresses are closed, requests that have arrived are answered, connections are closed,
-/// over [`Options::drain_time`], and whatever is not finished [`Options::drain_timeout`] later is
-/// cut off.
+/// One node's client side: a cheap handle, there before the first client and after the last.
+#[derive(Debug, Clone)]
+pub struct Server(Arc<Shared>);
+
+impl Server {
+    /// Prepares to serve; nothing is opened yet.
+    pub fn new(options: Options) -> Self {
+        Self(Arc::new(Shared::new(options)))
+    }
+
+    /// What clients have done so far; zero before they can connect. From any thread.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.0;
+        Figures {
+            version: shared.options.version,
+            uptime_s: shared.started.elapsed().as_secs(),
+            threads: shared.open.len(),
+            connections_max: shared.options.connections_max,
+            connections_open: shared.open_count(),
+            accepted_count: shared.accepted_count.load(Ordering::Relaxed),
+            rejected_count: shared.rejected_count.load(Ordering::Relaxed),
+            unaccepting_count: shared.unaccepting_count.load(Ordering::Relaxed),
+            totals: shared.counters.totals(),
+        }
+    }
+
+    /// Serves clients on `listeners` until `shutdown` is ready and all of them are gone. To be
+    /// called once.
+    ///
+    /// Opens the listeners; to be called when the node can answer. Accepting happens in the
+    /// caller's runtime; connections are served on [`Options::threads`] threads of their own.
+    ///
+    /// Shutdown: addresses are closed, requests that have arrived are answered, connections are
+    /// closed, over [`Options::drain_time`], and whatever is not finished
+    /// [`Options::drain_timeout`] later is cut off.
+    ///
+    /// # Errors
+    ///
+    /// If an address cannot be opened or a thread cannot be started. Once it serves it does not
+    /// fail.
+    pub async fn run<B: Backend>(
+        self,
+        listeners: Vec<Listener>,
+        backend: B,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let shared = self.0;
+        for listener in &listeners {
+            listener.listen(shared.options.backlog)?;
+        }
+        let (done, mut all_done) = mpsc::channel::<()>(1);
+        let mut inboxes = Vec::new();
+        for thread in 0..shared.open.len() {
+            let (inbox, accepted) = mpsc::channel(INBOX_LEN);
+            inboxes.push(inbox);
+            let io_thread = IoThread {
+                accepted,
+                backend: backend.clone(),
+                context: Context::new(&shared, thread),
+                _done: done.clone(),
+            };
+            io_thread.start()?;
+        }
+        drop(done);
+
+        let mut acceptors = JoinSet::new();
+        for listener in listeners {
+            let acceptor = Acceptor {
+                listener,
+                backend: backend.clone(),
+                shared: Arc::clone(&shared),
+                inboxes: inboxes.clone(),
+            };
+            acceptors.spawn(acceptor.run());
+        }
+        drop(inboxes);
+
+        shutdown.await;
+        acceptors.shutdown().await;
+        shared.start_draining();
+        // Each thread ends by itself within the drain timeout, and drops its sender.
+        let _ = all_done.recv().await;
+        Ok(())
+    }
+}
+
+/// [`Server::run`], for whoever does not read the figures.
 ///
 /// # Errors
 ///
-/// If an address cannot be opened or a thread cannot be started. Once it serves it does not fail.
+/// As there.
 pub async fn run<B: Backend>(
     listeners: Vec<Listener>,
     backend: B,
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    for listener in &listeners {
-        listener.listen(options.backlog)?;
-    }
-    let shared = Arc::new(Shared::new(options));
-    let (done, mut all_done) = mpsc::channel::<()>(1);
-    let mut inboxes = Vec::new();
-    for thread in 0..shared.open.len() {
-        let (inbox, accepted) = mpsc::channel(INBOX_LEN);
-        inboxes.push(inbox);
-        let io_thread = IoThread {
-            accepted,
-            backend: backend.clone(),
-            context: Context::new(&shared, thread),
-            _done: done.clone(),
-        };
-        io_thread.start()?;
-    }
-    drop(done);
+    Server::new(options).run(listeners, backend, shutdown).await
+}
 
-    let mut acceptors = JoinSet::new();
-    for listener in listeners {
-        let acceptor = Acceptor {
-            listener,
-            backend: backend.clone(),
-            shared: Arc::clone(&shared),
-            inboxes: inboxes.clone(),
-        };
-        acceptors.spawn(acceptor.run());
-    }
-    drop(inboxes);
-
-    shutdown.await;
-    acceptors.shutdown().await;
-    shared.start_draining();
-    // Each thread ends by itself within the drain timeout, and drops its sender.
-    let _ = all_done.recv().await;
-    Ok(())
+/// The numbers of `stats` that are not the backend's, at one moment.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// What `version` answers.
+    pub version: &'static str,
+    /// Seconds since [`Server::new`].
+    pub uptime_s: u64,
+    /// I/O threads.
+    pub threads: usize,
+    /// Connections that there may be at the same time.
+    pub connections_max: usize,
+    /// Connections that there are.
+    pub connections_open: usize,
+    /// Connections ever served.
+    pub accepted_count: u64,
+    /// Connections refused because there were too many.
+    pub rejected_count: u64,
+    /// Connections closed because the node must not take new clients.
+    pub unaccepting_count: u64,
+    /// What was asked on them.
+    pub totals: Totals,
 }
 
 /// Why clients cannot be served at all.
