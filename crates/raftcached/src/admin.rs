@@ -1,7 +1,7 @@
-//! The admin HTTP of one node: health, status, leader moves, members, drain, certificates.
+//! The admin HTTP of one node: health, status, metrics, leader moves, members, drain, certificates.
 //!
-//! Not here: `/metrics`, authentication. The listener is on loopback unless the operator says
-//! otherwise.
+//! Not here: what the metrics are (`metrics.rs`), authentication. The listener is on loopback unless
+//! the operator says otherwise.
 
 mod members;
 
@@ -30,12 +30,14 @@ use tokio::time::Sleep;
 
 use crate::certificates::Certificates;
 use crate::ending::{self, Requests};
+use crate::metrics::{self, Metrics};
 
 /// What the handlers know.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) node: Node,
     pub(crate) phase: Phase,
+    pub(crate) clients: frontend::Server,
     /// This node's.
     pub(crate) name: String,
     /// Where a file of the size of all items has its place.
@@ -85,6 +87,7 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/leader", post(move_leader))
         .route("/v1/drain", post(drain))
@@ -119,6 +122,15 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn status(State(admin): State<Admin>) -> Response {
     Json(admin.node.status().await).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let is_open = admin.phase.0.load(Ordering::Acquire) == Phase::OPEN;
+    let metrics = Metrics::gather(admin.name, &admin.node, &admin.clients, is_open).await;
+    match metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 async fn move_leader(State(admin): State<Admin>, uri: Uri) -> Response {

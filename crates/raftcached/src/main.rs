@@ -18,6 +18,7 @@ mod health;
 mod http;
 mod logging;
 mod member;
+mod metrics;
 mod options;
 mod server;
 mod service;

@@ -87,8 +87,16 @@ async fn serve(
     let phase = Phase::default();
     let name = config.name.clone();
     let scratch = config.data_dir.as_ref().map_or_else(std::env::temp_dir, |dir| dir.path.clone());
-    let handlers =
-        Admin { node: node.clone(), phase: phase.clone(), name, scratch, requests, certificates };
+    let clients = frontend::Server::new(frontend_options(config));
+    let handlers = Admin {
+        node: node.clone(),
+        phase: phase.clone(),
+        clients: clients.clone(),
+        name,
+        scratch,
+        requests,
+        certificates,
+    };
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -97,7 +105,7 @@ async fn serve(
     });
 
     let ended = tokio::select! {
-        ended = live(config, &node, &phase, client, &mut endings) => ended?,
+        ended = live(config, &node, &phase, clients, client, &mut endings) => ended?,
         Some(ended) = tasks.join_next() => return ended.context("admin HTTP")?.map(|()| 1),
         () = service::keep_watchdog(node.clone()) => return Ok(1),
     };
@@ -137,6 +145,7 @@ async fn live(
     config: &Config,
     node: &Node,
     phase: &Phase,
+    clients: frontend::Server,
     client: frontend::Listener,
     endings: &mut Endings,
 ) -> anyhow::Result<Ended> {
@@ -160,10 +169,8 @@ async fn live(
     forget_beginning(config);
 
     let (drain, drain_started) = oneshot::channel::<()>();
-    let clients =
-        frontend::run(vec![client], Backend(node.client()), frontend_options(config), async {
-            drop(drain_started.await)
-        });
+    let drain_started = async { drop(drain_started.await) };
+    let clients = clients.run(vec![client], Backend(node.client()), drain_started);
     let mut clients = std::pin::pin!(clients);
     // The first poll opens the address: only then is it true that the node is ready.
     let first = std::future::poll_fn(|context| Poll::Ready(clients.as_mut().poll(context))).await;

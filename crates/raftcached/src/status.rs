@@ -90,7 +90,7 @@ impl Health {
 }
 
 /// An index at which two replicas have different digests: they do not hold the same items.
-fn diverged(shard: &ShardStatus) -> Option<u64> {
+pub(crate) fn diverged(shard: &ShardStatus) -> Option<u64> {
     let mut digests = BTreeMap::new();
     shard.replicas.iter().find_map(|replica| {
         let first = digests.entry(replica.digest_at).or_insert(&replica.digest);

@@ -1,0 +1,197 @@
+//! `memcached_*`: the names, types and labels of prometheus/memcached_exporter, so that dashboards
+//! and alerts made for it find what they look for.
+//!
+//! What the exporter reads from numbers that this server does not have (LRU segments, chunks,
+//! crawler, extstore) is left out, as in `stats`. Two types differ: `memcached_uptime_seconds` and
+//! `memcached_slab_mem_requested_bytes` are counters there, and the names of ours end in `_total`.
+//!
+//! # Source
+//!
+//! `pkg/exporter/exporter.go` of prometheus/memcached_exporter 0.15.
+
+use std::fmt;
+
+use super::Metrics;
+use super::families::Families;
+
+/// Writes what the exporter would say of this node.
+pub(super) fn encode(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
+    let (clients, process) = (&metrics.clients, &metrics.process);
+    let accepting = u64::from(metrics.accepting);
+    families.gauge("memcached_up", "Whether clients can connect.", accepting)?;
+    families.gauges(
+        "memcached_version",
+        "1, with the memcached version that clients are told.",
+        [([("version", clients.version)], 1)],
+    )?;
+    families.gauge("memcached_uptime_seconds", "Seconds since the start.", clients.uptime_s)?;
+    families.gauge("memcached_time_seconds", "This machine's Unix time.", process.unix_s)?;
+    families.counter(
+        "memcached_process_user_cpu_seconds",
+        "Processor time used outside of the kernel.",
+        process.user_s,
+    )?;
+    families.counter(
+        "memcached_process_system_cpu_seconds",
+        "Processor time used in the kernel.",
+        process.system_s,
+    )?;
+    connections(metrics, families)?;
+    commands(metrics, families)?;
+    items(metrics, families)?;
+    only_class(metrics, families)
+}
+
+fn connections(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
+    let clients = &metrics.clients;
+    families.gauge(
+        "memcached_accepting_connections",
+        "Whether clients can connect.",
+        u64::from(metrics.accepting),
+    )?;
+    families.gauge(
+        "memcached_current_connections",
+        "Connections of clients now.",
+        clients.connections_open,
+    )?;
+    families.gauge(
+        "memcached_max_connections",
+        "Connections that clients may have at the same time.",
+        clients.connections_max,
+    )?;
+    families.counter(
+        "memcached_connections",
+        "Connections of clients since the start.",
+        clients.accepted_count,
+    )?;
+    families.counter(
+        "memcached_connections_rejected",
+        "Connections refused because there were too many.",
+        clients.rejected_count,
+    )?;
+    families.counter(
+        "memcached_connections_yielded",
+        "Times that a connection with more to do let others run.",
+        clients.totals.conn_yields,
+    )?;
+    families.counter(
+        "memcached_read_bytes",
+        "Bytes received from clients.",
+        clients.totals.bytes_read,
+    )?;
+    families.counter(
+        "memcached_written_bytes",
+        "Bytes sent to clients.",
+        clients.totals.bytes_written,
+    )
+}
+
+fn commands(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
+    let totals = &metrics.clients.totals;
+    let cas = totals.cas_hits + totals.cas_misses + totals.cas_badval;
+    let sample = |command, status, value| ([("command", command), ("status", status)], value);
+    families.counters(
+        "memcached_commands",
+        "Commands of clients of this node, and how they ended.",
+        [
+            sample("get", "hit", totals.get_hits),
+            sample("get", "miss", totals.get_misses),
+            // Those under way are counted as sets, and as what they are only at their end.
+            sample("set", "hit", totals.cmd_set.saturating_sub(cas)),
+            sample("cas", "hit", totals.cas_hits),
+            sample("cas", "miss", totals.cas_misses),
+            sample("cas", "badval", totals.cas_badval),
+            sample("delete", "hit", totals.delete_hits),
+            sample("delete", "miss", totals.delete_misses),
+            sample("incr", "hit", totals.incr_hits),
+            sample("incr", "miss", totals.incr_misses),
+            sample("decr", "hit", totals.decr_hits),
+            sample("decr", "miss", totals.decr_misses),
+            sample("touch", "hit", totals.touch_hits),
+            sample("touch", "miss", totals.touch_misses),
+            sample("flush", "hit", totals.cmd_flush),
+        ],
+    )?;
+    families.counter(
+        "memcached_item_too_large",
+        "Stores refused for their size.",
+        totals.store_too_large,
+    )?;
+    families.counter(
+        "memcached_item_no_memory",
+        "Stores refused for want of memory.",
+        totals.store_no_memory,
+    )
+}
+
+fn items(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
+    let engine = &metrics.engine;
+    families.gauge("memcached_current_bytes", "Bytes of all items.", engine.bytes)?;
+    families.gauge("memcached_limit_bytes", "Bytes that items may have.", engine.memory_limit)?;
+    families.gauge("memcached_malloced_bytes", "Bytes of all items.", engine.bytes)?;
+    families.gauge("memcached_current_items", "Items now.", engine.items)?;
+    families.counter("memcached_items", "Items ever stored.", engine.total_items)?;
+    families.counter("memcached_items_evicted", "Items removed to make room.", engine.evictions)?;
+    families.counter(
+        "memcached_items_reclaimed",
+        "Expired items whose memory was taken back.",
+        engine.reclaimed,
+    )
+}
+
+/// As in `stats items` and `stats slabs`, all items are of one class, which is there when they are.
+fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
+    let engine = &metrics.engine;
+    if engine.items == 0 {
+        return Ok(());
+    }
+    let class = |value| [([("slab", ONLY_CLASS)], value)];
+    families.gauges("memcached_slab_current_items", "Items now.", class(engine.items))?;
+    families.gauges("memcached_slab_chunks_used", "Items now.", class(engine.items))?;
+    families.gauges(
+        "memcached_slab_mem_requested_bytes",
+        "Bytes of items.",
+        class(engine.bytes),
+    )?;
+    families.counters(
+        "memcached_slab_items_evicted",
+        "Items removed to make room.",
+        class(engine.evictions),
+    )?;
+    families.counters(
+        "memcached_slab_items_evicted_nonzero",
+        "Items removed to make room before they had expired.",
+        class(engine.evicted_unexpired),
+    )?;
+    families.counters(
+        "memcached_slab_items_outofmemory",
+        "Stores refused for want of memory.",
+        class(engine.out_of_memory),
+    )?;
+    families.counters(
+        "memcached_slab_items_reclaimed",
+        "Expired items whose memory was taken back.",
+        class(engine.reclaimed),
+    )?;
+    let totals = &metrics.clients.totals;
+    let stored = totals.cmd_set.saturating_sub(totals.cas_hits + totals.cas_badval);
+    let sample = |command, status, value| {
+        ([("slab", ONLY_CLASS), ("command", command), ("status", status)], value)
+    };
+    families.counters(
+        "memcached_slab_commands",
+        "Commands of clients of this node that found an item, or stored one.",
+        [
+            sample("get", "hit", totals.get_hits),
+            sample("set", "hit", stored),
+            sample("cas", "hit", totals.cas_hits),
+            sample("cas", "badval", totals.cas_badval),
+            sample("delete", "hit", totals.delete_hits),
+            sample("incr", "hit", totals.incr_hits),
+            sample("decr", "hit", totals.decr_hits),
+            sample("touch", "hit", totals.touch_hits),
+        ],
+    )
+}
+
+const ONLY_CLASS: &str = "1";
