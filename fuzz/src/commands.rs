@@ -81,22 +81,15 @@ pub fn command<'a>(input: &mut Input<'a>, index: u64) -> Command<'a> {
 }
 
 fn initial(input: &mut Input<'_>) -> Option<Initial> {
-    input
-        .flag()
-        .then(|| Initial { value: input.pick(&[0, 98, u64::MAX]), expiry: expiry(input) })
+    input.flag().then(|| Initial { value: input.pick(&[0, 98, u64::MAX]), expiry: expiry(input) })
 }
 
 fn maybe_expiry(input: &mut Input<'_>) -> Option<Expiry> {
     input.flag().then(|| expiry(input))
 }
 
-const MODES: [StoreMode; 5] = [
-    StoreMode::Set,
-    StoreMode::Add,
-    StoreMode::Replace,
-    StoreMode::Append,
-    StoreMode::Prepend,
-];
+const MODES: [StoreMode; 5] =
+    [StoreMode::Set, StoreMode::Add, StoreMode::Replace, StoreMode::Append, StoreMode::Prepend];
 
 fn expiry(input: &mut Input<'_>) -> Expiry {
     match input.below(8) {

@@ -39,14 +39,14 @@ fn storms(kill: bool) -> Result<()> {
             ensure!(first.ask(&prepared)?.iter().all(|reply| reply == "HD"), "not prepared");
         }
         let leader = cluster.leader()?;
-        let half = clients.len() / 2;
-        for client in &mut clients[..half] {
+        let (first, second) = clients.split_at_mut(CLIENTS / 2);
+        for client in first {
             client.send(&ask)?;
         }
         if kill {
             cluster.kill(leader)?;
         }
-        for client in &mut clients[half..] {
+        for client in second {
             // The connection may be gone with the leader.
             client.send(&ask).or_else(|error| client.excuse(kill, leader, error))?;
         }

@@ -288,7 +288,7 @@ mod tests {
         batch.push(&engine::Command::Tick);
         let body = batch.finish(engine::Origin { node: 1, epoch: 1 }, 1, 0);
         let unknown_command = [body.get(..37).unwrap(), &[0xff]].concat();
-        let newer_version = [&[2], body.get(1..).unwrap()].concat();
+        let newer_version = [&[3], body.get(1..).unwrap()].concat();
         let proposal =
             |body: Vec<u8>| Proposal { stamped_at: engine::UnixMillis(1), body: body.into() };
         let good = Entry::new(log_id(0), EntryPayload::Normal(proposal(body)));

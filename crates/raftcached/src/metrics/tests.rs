@@ -27,6 +27,7 @@ fn leader() -> Metrics {
                 cas_hits: 2,
                 cas_misses: 1,
                 cmd_flush: 4,
+                cmd_meta: 0,
                 cmd_get: 30,
                 cmd_set: 50,
                 cmd_touch: 11,
