@@ -6,6 +6,8 @@
 
 #[path = "differential/binary.rs"]
 mod binary;
+#[path = "differential/meta.rs"]
+mod meta;
 #[path = "differential/text.rs"]
 mod text;
 
@@ -18,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::{Cluster, Rng, StockMemcached, count, seed};
 
 use crate::binary::Binary;
+use crate::meta::Meta;
 use crate::text::Text;
 
 #[test]
@@ -28,6 +31,11 @@ fn the_text_protocol_answers_like_memcached() -> Result<()> {
 #[test]
 fn the_binary_protocol_answers_like_memcached() -> Result<()> {
     compare(&Binary)
+}
+
+#[test]
+fn the_meta_commands_answer_like_memcached() -> Result<()> {
+    compare(&Meta)
 }
 
 /// Method: a handful of keys, so that commands meet each other. Batches of commands, valid and not,

@@ -86,7 +86,7 @@ pub enum Outcome {
 pub struct Seen {
     /// As it is now, but with the marks that it had before.
     pub item: Item,
-    /// The client is the one to renew the value, or to fill it in.
+    /// The client is the one to renew the value, or to fill it in. Of an `ma`: the item was made.
     pub won: bool,
     pub(crate) before: Deadline,
     /// Cluster time.
@@ -94,7 +94,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// When the item ended before it was touched; `None` is never.
+    /// When the item ended before it was touched or made to end; `None` is never.
     pub fn deadline_before(&self) -> Option<UnixMillis> {
         (self.before != Deadline::NEVER).then_some(UnixMillis(self.before.0))
     }

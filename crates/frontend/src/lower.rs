@@ -80,9 +80,11 @@ pub(crate) fn meta_get<'a>(get: &protocol::MetaGet<'_>, key: &'a [u8]) -> Comman
 /// `R` and a stale item ask who has won. Somebody has, where a token was sent: the others only read.
 pub(crate) fn changes(get: &protocol::MetaGet<'_>, item: &Item, at: UnixMillis) -> bool {
     let is_free = !item.marks().has(engine::Marks::TOKEN_SENT);
+    // In seconds, begun ones included, as the engine decides.
+    let left = |until: UnixMillis| until.0.saturating_sub(at.0).div_ceil(1000);
     let ends_early = || match (get.recache.map(expiry), item.deadline()) {
-        (Some(Expiry::AfterMillis(after)), Some(ends)) => ends.0 < at.0.saturating_add(after),
-        (Some(Expiry::At(bound)), Some(ends)) => ends < bound,
+        (Some(Expiry::AfterMillis(after)), Some(ends)) => left(ends) < after.div_ceil(1000),
+        (Some(Expiry::At(bound)), Some(ends)) => left(ends) < left(bound),
         _ => false,
     };
     get.touch.is_some() || is_free && (item.marks().has(engine::Marks::STALE) || ends_early())

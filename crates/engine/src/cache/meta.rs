@@ -87,9 +87,11 @@ impl Cache {
     ) -> Outcome {
         let MetaArithmetic { direction, key, base64, delta, initial, touch, .. } = *arithmetic;
         let cas = arithmetic.new_cas.unwrap_or(position);
+        let mut made = false;
         let counted = match (self.matching(key, arithmetic.cas), initial) {
             (Ok(found), _) => self.count(direction, delta, &found, (cas, position)),
             (Err(Outcome::NotFound), Some(initial)) => {
+                made = true;
                 let marks = Marks::when(base64, Marks::BASE64);
                 self.count_from(key, initial, Self::made(marks, Some(cas), position))
             }
@@ -102,7 +104,8 @@ impl Cache {
         };
         let Some(slot) = self.store.slot(&found) else { return counted };
         let deadline = self.touch_if(touch, &found, position);
-        self.seen(Item { deadline, ..slot.item() }, false, found.deadline)
+        let before = if made { Deadline::NEVER } else { found.deadline };
+        self.seen(Item { deadline, ..slot.item() }, made, before)
     }
 
     /// Creates the item that there is not, for whoever asked to fill in.
@@ -119,7 +122,7 @@ impl Cache {
         if deadline.is_none() {
             self.store.remove(found.hash, found.node);
         }
-        self.seen(Item { marks: base64, ..slot.item() }, true, made.deadline)
+        self.seen(Item { marks: base64, ..slot.item() }, true, Deadline::NEVER)
     }
 
     /// The item's deadline after a touch; what is gone at once is shown with a deadline of now.
@@ -129,9 +132,14 @@ impl Cache {
     }
 
     fn ends_before(&self, found: &Found, expiry: Expiry) -> bool {
-        let bound = self.deadline(expiry);
-        found.deadline != Deadline::NEVER
-            && bound.is_some_and(|bound| bound != Deadline::NEVER && found.deadline < bound)
+        let Some(bound) = self.deadline(expiry) else { return false };
+        let never = [found.deadline, bound].contains(&Deadline::NEVER);
+        !never && self.seconds_to(found.deadline) < self.seconds_to(bound)
+    }
+
+    /// Begun ones included: what has been set for 30 s does not end before 30 s from now.
+    fn seconds_to(&self, deadline: Deadline) -> u64 {
+        deadline.0.saturating_sub(self.times.now.0).div_ceil(1000)
     }
 
     fn value_len(&self, key: &[u8]) -> Option<usize> {

@@ -26,10 +26,12 @@ impl Model {
                 self.items.remove(get.key);
             }
             item.token = false;
-            return self.seen(item.item(get.key), true, item.deadline);
+            return self.seen(item.item(get.key), true, None);
         };
         let bound = get.recache.and_then(|expiry| self.deadline(expiry).ok().flatten());
-        let early = matches!((old.deadline, bound), (Some(ends), Some(bound)) if ends < bound);
+        let left = |at: u64| (at - self.now).div_ceil(1000);
+        let early =
+            matches!((old.deadline, bound), (Some(ends), Some(bound)) if left(ends) < left(bound));
         let won = !old.token && (early || old.stale);
         self.items.get_mut(get.key).unwrap().token |= won;
         let shown = self.shown(get.key, get.touch, &old, at);
@@ -90,7 +92,7 @@ impl Model {
         item.base64 |= ma.base64 && !is_there;
         let old = item.clone();
         let shown = self.shown(key, ma.touch, &old, at);
-        self.seen(shown, false, old.deadline)
+        self.seen(shown, !is_there, old.deadline.filter(|_| is_there))
     }
 
     /// `old`, with the deadline that a touch gives it.

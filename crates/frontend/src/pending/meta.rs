@@ -54,6 +54,8 @@ impl Answer {
         let status = match outcome {
             Outcome::Seen(seen) => {
                 let shown = Shown::of(&seen, Usage::default(), reply);
+                // memcached says what it has made, whether it is to be quiet or not.
+                let reply = if seen.won { reply.loud() } else { reply };
                 return reply.number(number(&seen.item), &shown.of_item(&seen.item), bytes);
             }
             Outcome::StoredLen { cas, value_len } => {
@@ -64,7 +66,7 @@ impl Answer {
             Outcome::Number { value, cas } => {
                 // Made, and gone at once.
                 let item = MetaItem { key: &key, cas: cas.0, ttl_s: Some(0), ..NOTHING };
-                return reply.number(value, &item, bytes);
+                return reply.loud().number(value, &item, bytes);
             }
             Outcome::Deleted => MetaStatus::Hd,
             Outcome::NotStored => MetaStatus::Ns,

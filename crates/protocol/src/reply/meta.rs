@@ -148,6 +148,11 @@ impl MetaReply {
         self.quiet
     }
 
+    /// The same without `q`, for what memcached says in any case.
+    pub fn loud(self) -> Self {
+        Self { quiet: false, ..self }
+    }
+
     /// A status with what the client wants of the item. `value_len` is shown by `Va` alone;
     /// the caller then appends the value and CRLF.
     ///
