@@ -11,6 +11,7 @@ pub mod binary {
     pub mod config;
     pub(crate) mod ending;
     pub mod http;
+    pub(crate) mod metrics;
     pub mod options;
     pub mod values;
 }
@@ -20,4 +21,4 @@ pub mod replies;
 pub mod stream;
 
 // They name each other as modules of the crate.
-pub(crate) use binary::{certificates, config, ending, options, values};
+pub(crate) use binary::{certificates, config, ending, metrics, options, values};

@@ -1,6 +1,5 @@
 //! `raftcached status`: how the cluster is, for people and for monitoring.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -80,7 +79,7 @@ impl Health {
             Self::NoQuorum
         } else if status.nodes.iter().all(serving)
             && status.shards.iter().all(led)
-            && status.shards.iter().all(|shard| diverged(shard).is_none())
+            && status.shards.iter().all(|shard| shard.diverged().is_none())
         {
             Self::Ok
         } else {
@@ -89,19 +88,10 @@ impl Health {
     }
 }
 
-/// An index at which two replicas have different digests: they do not hold the same items.
-pub(crate) fn diverged(shard: &ShardStatus) -> Option<u64> {
-    let mut digests = BTreeMap::new();
-    shard.replicas.iter().find_map(|replica| {
-        let first = digests.entry(replica.digest_at).or_insert(&replica.digest);
-        (*first != &replica.digest).then_some(replica.digest_at)
-    })
-}
-
 fn text(status: &ClusterStatus) -> String {
     let mut out = String::new();
     for shard in &status.shards {
-        if let Some(index) = diverged(shard) {
+        if let Some(index) = shard.diverged() {
             let shard = shard.shard;
             line(&mut out, format_args!("unhealthy: shard {shard}: digests differ at {index}"));
         }

@@ -1,5 +1,7 @@
 //! What a node knows of its cluster, as `/v1/status` and `raftcached status -o json` show it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The cluster as one node sees it, gathered from every member that answered in time.
@@ -61,6 +63,17 @@ pub struct ShardStatus {
     pub commit: u64,
     /// Every replica that answered, ordered by node name.
     pub replicas: Vec<ReplicaStatus>,
+}
+
+impl ShardStatus {
+    /// An index at which two replicas have different digests: they do not hold the same items.
+    pub fn diverged(&self) -> Option<u64> {
+        let mut digests = BTreeMap::new();
+        self.replicas.iter().find_map(|replica| {
+            let first = digests.entry(replica.digest_at).or_insert(&replica.digest);
+            (*first != &replica.digest).then_some(replica.digest_at)
+        })
+    }
 }
 
 /// One node's copy of one shard.

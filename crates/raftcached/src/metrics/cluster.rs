@@ -7,7 +7,6 @@ use replication::status::ShardStatus;
 
 use super::Metrics;
 use super::families::Families;
-use crate::status::diverged;
 
 /// Writes what this node knows of its cluster and of its own part in it.
 pub(super) fn encode(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
@@ -122,7 +121,7 @@ fn shards(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
     families.gauges(
         "raftcached_diverged",
         "Whether two nodes hold different items after the same log entry.",
-        each(&|shard| u64::from(diverged(shard).is_some())),
+        each(&|shard| u64::from(shard.diverged().is_some())),
     )?;
     let behind =
         shards.iter().filter(|shard| leads(shard)).flat_map(|shard| behind(metrics, shard));
