@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use harness::input::Input;
 use wal::fuzzing::recovered;
 use wal::testing::SimDisk;
-use wal::{Appender, Config, Durability, Error, RecoveredShard, SEGMENT_LEN_MIN, Wal};
+use wal::{Appender, Config, Durability, Error, RecoveredShard, SEGMENT_LEN_MIN, Wal, Work};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
@@ -193,5 +193,9 @@ fn flip(disk: &SimDisk, flips: usize, input: &mut Input<'_>, states: &[Model]) {
 
 const SHARD: wal::Shard = 1;
 const OWNER: u64 = 7;
-const CONFIG: Config =
-    Config { owner: OWNER, segment_len: SEGMENT_LEN_MIN, durability: Durability::Fsync };
+const CONFIG: Config = Config {
+    owner: OWNER,
+    segment_len: SEGMENT_LEN_MIN,
+    durability: Durability::Fsync,
+    work: Work::Threads,
+};
