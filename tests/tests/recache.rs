@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{Cluster, alone, count};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 #[test]
 fn one_of_a_thousand_wins() -> Result<()> {
@@ -25,6 +26,9 @@ fn one_of_a_thousand_wins_while_the_leader_is_killed() -> Result<()> {
 /// it asks no more, and may have been the one.
 fn storms(kill: bool) -> Result<()> {
     let _alone = alone();
+    // As many clients as there often may be open files.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard.min(2 * CLIENTS as u64)), hard)?;
     let cluster = Cluster::start(3)?;
     let (mut won_by_lost, mut lost_in_all) = (0, 0);
     for round in 0..count("ROUNDS", 10, 2) {
