@@ -73,7 +73,10 @@ impl BatchBuilder {
     pub fn push(&mut self, command: &Command<'_>) -> usize {
         let position = self.command_count();
         assert!(position < BATCH_COMMANDS_MAX, "a batch of more than {BATCH_COMMANDS_MAX}");
-        self.version = self.version.max(command::encode(command, &mut self.body));
+        if command::is_of_meta(command) {
+            self.version = VERSION_OF_META;
+        }
+        command::encode(command, &mut self.body);
         self.command_count += 1;
         position
     }

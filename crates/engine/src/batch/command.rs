@@ -1,19 +1,27 @@
 //! One command within a batch; the table is in the parent's doc.
 
-use super::{VERSION, VERSION_OF_META, meta};
+use super::{VERSION_OF_META, meta};
 use crate::codec::{Cursor, Put};
 use crate::item::KEY_LEN_MAX;
 use crate::{CasUnique, Command, Direction, Expiry, Initial, Settings, StoreMode, UnixMillis};
 
-/// Appends a command; returns the first version of the format that has it.
-pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) -> u8 {
+/// Whether version 1 cannot say it.
+pub(super) fn is_of_meta(command: &Command<'_>) -> bool {
+    matches!(
+        command,
+        Command::MetaArithmetic(_)
+            | Command::MetaDelete(_)
+            | Command::MetaGet(_)
+            | Command::MetaStore(_)
+    )
+}
+
+pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
     match *command {
-        Command::MetaArithmetic(ref arithmetic) => {
-            return meta::encode_arithmetic(arithmetic, body);
-        }
-        Command::MetaDelete(ref delete) => return meta::encode_delete(delete, body),
-        Command::MetaGet(ref get) => return meta::encode_get(get, body),
-        Command::MetaStore(ref store) => return meta::encode_store(store, body),
+        Command::MetaArithmetic(ref arithmetic) => meta::encode_arithmetic(arithmetic, body),
+        Command::MetaDelete(ref delete) => meta::encode_delete(delete, body),
+        Command::MetaGet(ref get) => meta::encode_get(get, body),
+        Command::MetaStore(ref store) => meta::encode_store(store, body),
         Command::Tick => body.push(TICK),
         Command::Store { mode, key, flags, expiry, value, cas } => {
             body.extend_from_slice(&[STORE, mode_byte(mode)]);
@@ -62,7 +70,6 @@ pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) -> u8 {
             body.put_u64(item_len_max);
         }
     }
-    VERSION
 }
 
 pub(super) fn decode<'a>(

@@ -1,6 +1,5 @@
 //! The meta commands within a batch; the table is in the parent's doc.
 
-use super::VERSION_OF_META;
 use super::command::{
     CUT, decode_direction, decode_expiry, decode_initial, decode_key, decode_mode, decode_value,
     direction_byte, encode_expiry, encode_initial, encode_key, encode_value, mode_byte,
@@ -8,9 +7,7 @@ use super::command::{
 use crate::codec::{Cursor, Put};
 use crate::{CasUnique, Command, MetaArithmetic, MetaDelete, MetaGet, MetaStore};
 
-// Each returns the first version of the format that has it.
-
-pub(super) fn encode_get(get: &MetaGet<'_>, body: &mut Vec<u8>) -> u8 {
+pub(super) fn encode_get(get: &MetaGet<'_>, body: &mut Vec<u8>) {
     let mut options = Options::begin(GET, body);
     options.put(get.touch, encode_expiry);
     options.put(get.vivify, encode_expiry);
@@ -18,10 +15,9 @@ pub(super) fn encode_get(get: &MetaGet<'_>, body: &mut Vec<u8>) -> u8 {
     options.put(get.new_cas, encode_cas);
     options.set(get.base64);
     encode_key(get.key, body);
-    VERSION_OF_META
 }
 
-pub(super) fn encode_store(store: &MetaStore<'_>, body: &mut Vec<u8>) -> u8 {
+pub(super) fn encode_store(store: &MetaStore<'_>, body: &mut Vec<u8>) {
     let mut options = Options::begin(STORE, body);
     options.put(store.cas, encode_cas);
     options.put(store.new_cas, encode_cas);
@@ -33,10 +29,9 @@ pub(super) fn encode_store(store: &MetaStore<'_>, body: &mut Vec<u8>) -> u8 {
     encode_expiry(store.expiry, body);
     encode_key(store.key, body);
     encode_value(store.value, body);
-    VERSION_OF_META
 }
 
-pub(super) fn encode_delete(delete: &MetaDelete<'_>, body: &mut Vec<u8>) -> u8 {
+pub(super) fn encode_delete(delete: &MetaDelete<'_>, body: &mut Vec<u8>) {
     let mut options = Options::begin(DELETE, body);
     options.put(delete.cas, encode_cas);
     options.put(delete.new_cas, encode_cas);
@@ -44,10 +39,9 @@ pub(super) fn encode_delete(delete: &MetaDelete<'_>, body: &mut Vec<u8>) -> u8 {
     options.set(delete.mark_stale);
     options.set(delete.drop_value);
     encode_key(delete.key, body);
-    VERSION_OF_META
 }
 
-pub(super) fn encode_arithmetic(arithmetic: &MetaArithmetic<'_>, body: &mut Vec<u8>) -> u8 {
+pub(super) fn encode_arithmetic(arithmetic: &MetaArithmetic<'_>, body: &mut Vec<u8>) {
     let mut options = Options::begin(ARITHMETIC, body);
     options.put(arithmetic.cas, encode_cas);
     options.put(arithmetic.new_cas, encode_cas);
@@ -57,7 +51,6 @@ pub(super) fn encode_arithmetic(arithmetic: &MetaArithmetic<'_>, body: &mut Vec<
     body.push(direction_byte(arithmetic.direction));
     body.put_u64(arithmetic.delta);
     encode_key(arithmetic.key, body);
-    VERSION_OF_META
 }
 
 pub(super) fn decode<'a>(tag: u8, cursor: &mut Cursor<'a>) -> Result<Command<'a>, &'static str> {
