@@ -9,8 +9,8 @@ use crate::outcome::mix;
 use crate::shared::{Times, hash};
 use crate::store::{Found, Store, Version};
 use crate::{
-    CasUnique, Command, Direction, Expiry, Initial, Item, LogIndex, Outcome, Settings, StoreMode,
-    UnixMillis, number,
+    CasUnique, Command, Direction, Expiry, Initial, Item, LogIndex, MetaStore, Outcome, Settings,
+    StoreMode, UnixMillis, number,
 };
 
 /// The items, the times and limits they live under, and what has been counted.
@@ -49,24 +49,6 @@ impl Counters {
             self.flushes,
         ]
     }
-}
-
-/// A store without its mode and key; what `ms` alone can ask for is `None` or false elsewhere.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
-    flags: u32,
-    expiry: Expiry,
-    value: &'a [u8],
-    cas: Option<CasUnique>,
-    new_cas: Option<CasUnique>,
-    base64: bool,
-    /// Replaces a newer version, too, with one that is stale.
-    invalidate: bool,
-    /// Creates what there is not to be joined.
-    vivify: Option<Expiry>,
-    /// Whoever asked for the new value must not find the old one where the new one has no place
-    /// (memcached: "avoid stale data persisting in cache because we failed alloc").
-    drops_old: bool,
 }
 
 /// A version that is about to be written, but for its key and value.
@@ -109,19 +91,8 @@ impl Cache {
         match *command {
             Command::Store { mode, key, flags, expiry, value, cas } => {
                 let drops_old = mode == StoreMode::Set && cas.is_none();
-                let (new_cas, base64, invalidate, vivify) = Default::default();
-                let wanted = Wanted {
-                    flags,
-                    expiry,
-                    value,
-                    cas,
-                    new_cas,
-                    base64,
-                    invalidate,
-                    vivify,
-                    drops_old,
-                };
-                self.store(mode, key, &wanted, position)
+                let store = MetaStore { mode, key, flags, expiry, value, cas, ..MetaStore::PLAIN };
+                self.store(&store, drops_old, position)
             }
             Command::Delete { key, cas } => match self.matching(key, cas) {
                 Err(refusal) => refusal,
@@ -176,30 +147,20 @@ impl Cache {
         mix([sums, limits, mix(self.counters.words())])
     }
 
-    fn store(
-        &mut self,
-        mode: StoreMode,
-        key: &[u8],
-        wanted: &Wanted<'_>,
-        position: CasUnique,
-    ) -> Outcome {
-        match mode {
-            StoreMode::Append | StoreMode::Prepend => self.concatenate(mode, key, wanted, position),
+    /// With `drops_old`, whoever asked for the new value does not find the old one where the new one
+    /// has no place (memcached: "avoid stale data persisting in cache because we failed alloc").
+    fn store(&mut self, store: &MetaStore<'_>, drops_old: bool, position: CasUnique) -> Outcome {
+        match store.mode {
+            StoreMode::Append | StoreMode::Prepend => self.concatenate(store, drops_old, position),
             StoreMode::Set | StoreMode::Add | StoreMode::Replace => {
-                self.set(mode, key, wanted, position)
+                self.set(store, drops_old, position)
             }
         }
     }
 
     /// `set`, `add`, `replace` and `cas`.
-    fn set(
-        &mut self,
-        mode: StoreMode,
-        key: &[u8],
-        wanted: &Wanted<'_>,
-        position: CasUnique,
-    ) -> Outcome {
-        let &Wanted { flags, expiry, value, cas, drops_old, .. } = wanted;
+    fn set(&mut self, store: &MetaStore<'_>, drops_old: bool, position: CasUnique) -> Outcome {
+        let MetaStore { mode, key, flags, expiry, value, cas, .. } = *store;
         if self.too_large(key, value.len(), flags) {
             return self.refuse_too_large(key, drops_old);
         }
@@ -208,7 +169,7 @@ impl Cache {
             (None, _) => false,
             (Some(_), None) => return Outcome::NotFound,
             (Some(cas), Some(old)) if cas == old.cas => false,
-            (Some(cas), Some(old)) if wanted.invalidate && cas.0 != 0 && cas < old.cas => true,
+            (Some(cas), Some(old)) if store.invalidate && cas.0 != 0 && cas < old.cas => true,
             (Some(_), Some(_)) => return Outcome::Exists,
         };
         match (mode, &old) {
@@ -220,7 +181,7 @@ impl Cache {
             (StoreMode::Replace, None) => return Outcome::NotStored,
             _ => {}
         }
-        let mut made = Made { flags, ..Self::made_of(wanted, position) };
+        let mut made = Made { flags, ..Self::made_of(store, position) };
         let deadline = match &old {
             Some(old) if is_stale => {
                 let token = old.marks.only(Marks::TOKEN_SENT);
@@ -246,30 +207,30 @@ impl Cache {
     /// `append` and `prepend`: the item keeps its flags and its deadline.
     fn concatenate(
         &mut self,
-        mode: StoreMode,
-        key: &[u8],
-        wanted: &Wanted<'_>,
+        store: &MetaStore<'_>,
+        drops_old: bool,
         position: CasUnique,
     ) -> Outcome {
-        if self.too_large(key, wanted.value.len(), wanted.flags) {
-            return self.refuse_too_large(key, wanted.drops_old);
+        let MetaStore { mode, key, flags, value: piece, cas, .. } = *store;
+        if self.too_large(key, piece.len(), flags) {
+            return self.refuse_too_large(key, drops_old);
         }
         let Some(old) = self.live(key) else {
-            let Some(expiry) = wanted.vivify else { return Outcome::NotStored };
-            let wanted = Wanted { expiry, cas: None, ..*wanted };
-            return self.set(StoreMode::Set, key, &wanted, position);
+            let Some(expiry) = store.vivify else { return Outcome::NotStored };
+            let set = MetaStore { mode: StoreMode::Set, expiry, cas: None, ..*store };
+            return self.set(&set, drops_old, position);
         };
-        if wanted.cas.is_some_and(|cas| cas != old.cas) {
+        if cas.is_some_and(|cas| cas != old.cas) {
             return Outcome::Exists;
         }
         let Some(slot) = self.store.slot(&old) else { return Outcome::NotStored };
         let old_value = slot.data.value();
-        if self.too_large(key, old_value.len() + wanted.value.len(), old.flags) {
+        if self.too_large(key, old_value.len() + piece.len(), old.flags) {
             return Outcome::NotStored;
         }
         let before = mode == StoreMode::Prepend;
-        let value = if before { [wanted.value, old_value] } else { [old_value, wanted.value] };
-        let made = Self::made_of(wanted, position);
+        let value = if before { [piece, old_value] } else { [old_value, piece] };
+        let made = Self::made_of(store, position);
         let marks = made.marks.with(old.marks.only(Marks::BASE64));
         let made = Made { flags: old.flags, deadline: old.deadline, marks, ..made };
         if self.write(key, value, Some(&old), &made) {
@@ -333,18 +294,18 @@ impl Cache {
     fn get_and_touch(&mut self, key: &[u8], expiry: Expiry, position: CasUnique) -> Outcome {
         let Some(found) = self.live(key) else { return Outcome::NotFound };
         let Some(slot) = self.store.slot(&found) else { return Outcome::NotFound };
-        // What is gone at once is shown as it was, with a deadline of now.
-        let deadline = self.touch(&found, expiry, position).unwrap_or(Deadline(self.times.now.0));
+        let deadline = self.touch(&found, expiry, position);
         // The marks are not said to classic clients, nor kept in a snapshot's outcomes.
         Outcome::Value(Item { deadline, marks: Marks::NONE, ..slot.item() })
     }
 
-    fn touch(&mut self, found: &Found, expiry: Expiry, position: CasUnique) -> Option<Deadline> {
-        let deadline = self.deadline(expiry);
-        match deadline {
-            None => self.store.remove(found.hash, found.node),
-            Some(deadline) => self.store.touch(found, deadline, position.0),
-        }
+    /// The item's new deadline; that of what is gone at once is now.
+    fn touch(&mut self, found: &Found, expiry: Expiry, position: CasUnique) -> Deadline {
+        let Some(deadline) = self.deadline(expiry) else {
+            self.store.remove(found.hash, found.node);
+            return Deadline(self.times.now.0);
+        };
+        self.store.touch(found, deadline, position.0);
         deadline
     }
 
@@ -380,15 +341,7 @@ impl Cache {
 
     /// The deadline asked for; `None` if that is not after cluster time.
     fn deadline(&self, expiry: Expiry) -> Option<Deadline> {
-        let now = self.times.now.0;
-        let at = match expiry {
-            Expiry::Never => return Some(Deadline::NEVER),
-            Expiry::Now => return None,
-            Expiry::AfterMillis(after) => now.saturating_add(after),
-            Expiry::At(UnixMillis(at)) => at,
-        };
-        // The largest number stands for never, and nobody asked for that.
-        (now < at).then_some(Deadline(at.min(Deadline::NEVER.0 - 1)))
+        expiry.deadline(self.times.now)
     }
 
     fn refuse_too_large(&mut self, key: &[u8], drops_old: bool) -> Outcome {
@@ -404,8 +357,8 @@ impl Cache {
         Made { flags: 0, deadline: Deadline::NEVER, marks, cas, position }
     }
 
-    fn made_of(wanted: &Wanted<'_>, position: CasUnique) -> Made {
-        Self::made(Marks::when(wanted.base64, Marks::BASE64), wanted.new_cas, position)
+    fn made_of(store: &MetaStore<'_>, position: CasUnique) -> Made {
+        Self::made(Marks::when(store.base64, Marks::BASE64), store.new_cas, position)
     }
 
     /// Stores a version in place of `old`; false, and nothing changed, if there is no room.

@@ -1,6 +1,7 @@
 //! The replicated operations, as a client asked for them.
 
-use crate::{CasUnique, UnixMillis};
+use crate::item::{Deadline, Marks};
+use crate::{CasUnique, Item, UnixMillis};
 
 /// One replicated operation; borrows from the caller's buffer and is encoded straight into a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +154,57 @@ pub struct MetaStore<'a> {
     pub invalidate: bool,
     /// Creates a missing item that ends then, where a value is to be appended or prepended.
     pub vivify: Option<Expiry>,
+}
+
+impl MetaStore<'_> {
+    /// Sets an empty key to nothing; what the classic commands cannot ask for is not asked.
+    pub(crate) const PLAIN: MetaStore<'static> = MetaStore {
+        mode: StoreMode::Set,
+        key: &[],
+        base64: false,
+        flags: 0,
+        expiry: Expiry::Never,
+        value: &[],
+        cas: None,
+        new_cas: None,
+        invalidate: false,
+        vivify: None,
+    };
+}
+
+impl MetaGet<'_> {
+    /// Whether it changes an item that is found so at `at`: then the log has to decide.
+    pub fn changes(&self, item: &Item, at: UnixMillis) -> bool {
+        self.touch.is_some() || self.wins(item.marks, item.deadline, at)
+    }
+
+    /// Whether the client is the one to renew an item that is found so at `now`: it is stale or ends
+    /// before [`Self::recache`], and nobody has been asked yet.
+    pub(crate) fn wins(&self, marks: Marks, deadline: Deadline, now: UnixMillis) -> bool {
+        // Begun ones included: what has been set for 30 s does not end before 30 s from now.
+        let seconds_to = |deadline: Deadline| deadline.0.saturating_sub(now.0).div_ceil(1000);
+        let ends_before = |bound: Deadline| {
+            let never = [deadline, bound].contains(&Deadline::NEVER);
+            !never && seconds_to(deadline) < seconds_to(bound)
+        };
+        let bound = self.recache.and_then(|expiry| expiry.deadline(now));
+        let is_due = marks.has(Marks::STALE) || bound.is_some_and(ends_before);
+        is_due && !marks.has(Marks::TOKEN_SENT)
+    }
+}
+
+impl Expiry {
+    /// The deadline of an item that is stored at `now`; `None` if it is gone at once.
+    pub(crate) fn deadline(self, now: UnixMillis) -> Option<Deadline> {
+        let at = match self {
+            Self::Never => return Some(Deadline::NEVER),
+            Self::Now => return None,
+            Self::AfterMillis(after) => now.0.saturating_add(after),
+            Self::At(UnixMillis(at)) => at,
+        };
+        // The largest number stands for never, and nobody asked for that.
+        (now.0 < at).then_some(Deadline(at.min(Deadline::NEVER.0 - 1)))
+    }
 }
 
 /// When an item ends, as the client asked; becomes a deadline with the entry's stamp at apply.

@@ -110,19 +110,7 @@ impl Model {
     fn execute(&mut self, command: &Command<'_>, at: u64) -> Outcome {
         match *command {
             Command::Store { mode, key, flags, expiry, value, cas } => {
-                let (new_cas, base64, invalidate, vivify) = Default::default();
-                let store = MetaStore {
-                    mode,
-                    key,
-                    base64,
-                    flags,
-                    expiry,
-                    value,
-                    cas,
-                    new_cas,
-                    invalidate,
-                    vivify,
-                };
+                let store = MetaStore { mode, key, flags, expiry, value, cas, ..MetaStore::PLAIN };
                 self.store(&store, mode == StoreMode::Set && cas.is_none(), at)
             }
             Command::Delete { key, cas } => match self.check(key, cas) {

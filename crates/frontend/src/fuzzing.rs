@@ -17,7 +17,9 @@ pub fn meta<'b>(request: &Request<'b>, buffer: &'b mut KeyBuffer) -> Option<Comm
             Some(lower::meta_arithmetic(arithmetic, arithmetic.key.bytes(buffer)))
         }
         Request::MetaDelete(delete) => Some(lower::meta_delete(delete, delete.key.bytes(buffer))),
-        Request::MetaGet(get) => Some(lower::meta_get(get, get.key.bytes(buffer))),
+        Request::MetaGet(get) => {
+            Some(Command::MetaGet(lower::meta_get(get, get.key.bytes(buffer))))
+        }
         Request::MetaStore(store) => Some(lower::meta_store(store, store.key.bytes(buffer))),
         _ => None,
     }

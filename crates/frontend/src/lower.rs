@@ -8,7 +8,7 @@
 //!
 //! `realtime` in memcached's `memcached.c`; `doc/protocol.txt`, "Expiration times".
 
-use engine::{CasUnique, Command, Expiry, Item, UnixMillis};
+use engine::{CasUnique, Command, Expiry, UnixMillis};
 use protocol::Request;
 
 /// The command that a classic write proposes; `None` for requests that are no write, for
@@ -63,31 +63,16 @@ pub(crate) fn get_and_touch(key: &[u8], exptime: i64) -> Command<'_> {
     Command::GetAndTouch { key, expiry: expiry(exptime) }
 }
 
-/// The command of an `mg` that may change something.
-pub(crate) fn meta_get<'a>(get: &protocol::MetaGet<'_>, key: &'a [u8]) -> Command<'a> {
-    Command::MetaGet(engine::MetaGet {
+/// An `mg`, which is a command where it changes something.
+pub(crate) fn meta_get<'a>(get: &protocol::MetaGet<'_>, key: &'a [u8]) -> engine::MetaGet<'a> {
+    engine::MetaGet {
         key,
         base64: get.key.is_base64(),
         touch: get.touch.map(expiry),
         vivify: get.vivify.map(expiry),
         recache: get.recache.map(expiry),
         new_cas: get.new_cas.map(CasUnique),
-    })
-}
-
-/// Whether an `mg` that finds this item at `at` may change it, so that the log has to decide.
-///
-/// `R` and a stale item ask who has won. Somebody has, where a token was sent: the others only read.
-pub(crate) fn changes(get: &protocol::MetaGet<'_>, item: &Item, at: UnixMillis) -> bool {
-    let is_free = !item.marks().has(engine::Marks::TOKEN_SENT);
-    // In seconds, begun ones included, as the engine decides.
-    let left = |until: UnixMillis| until.0.saturating_sub(at.0).div_ceil(1000);
-    let ends_early = || match (get.recache.map(expiry), item.deadline()) {
-        (Some(Expiry::AfterMillis(after)), Some(ends)) => left(ends) < after.div_ceil(1000),
-        (Some(Expiry::At(bound)), Some(ends)) => left(ends) < left(bound),
-        _ => false,
-    };
-    get.touch.is_some() || is_free && (item.marks().has(engine::Marks::STALE) || ends_early())
+    }
 }
 
 /// The command of an `ms`.

@@ -4,7 +4,7 @@
 //!
 //! memcached 1.6.45, `proto_text.c` and `do_store_item`; `doc/protocol.txt`, "Meta Commands".
 
-use super::{Cache, Made, Wanted};
+use super::{Cache, Made};
 use crate::item::{Deadline, Marks};
 use crate::outcome::Seen;
 use crate::shared::hash;
@@ -21,9 +21,7 @@ impl Cache {
             return self.vivify(get, get.touch.unwrap_or(expiry), position);
         };
         let Some(slot) = self.store.slot(&found) else { return Outcome::NotFound };
-        let ends_early = get.recache.is_some_and(|expiry| self.ends_before(&found, expiry));
-        let is_free = !found.marks.has(Marks::TOKEN_SENT);
-        let won = is_free && (ends_early || found.marks.has(Marks::STALE));
+        let won = get.wins(found.marks, found.deadline, self.times.now);
         if won {
             self.store.mark(&found, found.marks.with(Marks::TOKEN_SENT));
         }
@@ -33,12 +31,8 @@ impl Cache {
 
     /// `ms`.
     pub(super) fn meta_store(&mut self, store: &MetaStore<'_>, position: CasUnique) -> Outcome {
-        let MetaStore { mode, key, base64, flags, expiry, value, .. } = *store;
-        let MetaStore { cas, new_cas, invalidate, vivify, .. } = *store;
-        let drops_old = true;
-        let wanted =
-            Wanted { flags, expiry, value, cas, new_cas, base64, invalidate, vivify, drops_old };
-        let stored = self.store(mode, key, &wanted, position);
+        let MetaStore { mode, key, value, .. } = *store;
+        let stored = self.store(store, true, position);
         let Outcome::Stored(cas) = stored else { return stored };
         let joined = matches!(mode, StoreMode::Append | StoreMode::Prepend);
         let value_len = if joined { self.value_len(key) } else { None };
@@ -125,21 +119,9 @@ impl Cache {
         self.seen(Item { marks: base64, ..slot.item() }, true, Deadline::NEVER)
     }
 
-    /// The item's deadline after a touch; what is gone at once is shown with a deadline of now.
+    /// The item's deadline after a touch, if there is one.
     fn touch_if(&mut self, touch: Option<Expiry>, found: &Found, position: CasUnique) -> Deadline {
-        let Some(expiry) = touch else { return found.deadline };
-        self.touch(found, expiry, position).unwrap_or(Deadline(self.times.now.0))
-    }
-
-    fn ends_before(&self, found: &Found, expiry: Expiry) -> bool {
-        let Some(bound) = self.deadline(expiry) else { return false };
-        let never = [found.deadline, bound].contains(&Deadline::NEVER);
-        !never && self.seconds_to(found.deadline) < self.seconds_to(bound)
-    }
-
-    /// Begun ones included: what has been set for 30 s does not end before 30 s from now.
-    fn seconds_to(&self, deadline: Deadline) -> u64 {
-        deadline.0.saturating_sub(self.times.now.0).div_ceil(1000)
+        touch.map_or(found.deadline, |expiry| self.touch(found, expiry, position))
     }
 
     fn value_len(&self, key: &[u8]) -> Option<usize> {

@@ -30,6 +30,16 @@ const KEYS: [&[u8]; 7] = [b"a", b"b", b"c", b"d", b"e", b"f", b"a longer key tha
 const VALUES: [&[u8]; 8] =
     [b"", b"1", b"99", b"18446744073709551615", b" 7 ", b"text", &[b'v'; 60], &[b'w'; 300]];
 
+/// A set most often.
+const MODES: [StoreMode; 6] = [
+    StoreMode::Set,
+    StoreMode::Set,
+    StoreMode::Add,
+    StoreMode::Replace,
+    StoreMode::Append,
+    StoreMode::Prepend,
+];
+
 struct Sender {
     origin: Origin,
     /// All batches formed, sent or not.
@@ -126,14 +136,7 @@ fn command(rng: &mut Rng, index: u64) -> Command<'static> {
     let cas = (rng.below(6) == 0).then(|| CasUnique((index - rng.below(index.min(9))) << 12));
     match rng.below(50) {
         0..=17 => Command::Store {
-            mode: rng.pick(&[
-                StoreMode::Set,
-                StoreMode::Set,
-                StoreMode::Add,
-                StoreMode::Replace,
-                StoreMode::Append,
-                StoreMode::Prepend,
-            ]),
+            mode: rng.pick(&MODES),
             key,
             flags: rng.pick(&[0, 7]),
             expiry: expiry(rng),
@@ -175,13 +178,7 @@ fn meta(rng: &mut Rng, index: u64, key: &'static [u8], cas: Option<CasUnique>) -
             new_cas,
         }),
         4..=6 => Command::MetaStore(MetaStore {
-            mode: rng.pick(&[
-                StoreMode::Set,
-                StoreMode::Add,
-                StoreMode::Replace,
-                StoreMode::Append,
-                StoreMode::Prepend,
-            ]),
+            mode: rng.pick(&MODES),
             key,
             base64,
             flags: rng.pick(&[0, 7]),

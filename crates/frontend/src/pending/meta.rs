@@ -34,9 +34,12 @@ impl Answer {
         match self.asked {
             Asked::Get { unless_cas, touches, usage } => {
                 count_get(&outcome, touches, counters);
-                let Outcome::Seen(seen) = outcome else {
-                    // Also if an item was to be made: a miss is what the client can go on with.
+                // Also if there is no memory for one that was to be made, as in memcached.
+                if matches!(outcome, Outcome::NotFound | Outcome::OutOfMemory) {
                     return self.reply.status(MetaStatus::En, &self.key, output.bytes());
+                }
+                let Outcome::Seen(seen) = outcome else {
+                    return unexpected(self.reply, output);
                 };
                 let shown = Shown::of(&seen, usage, self.reply);
                 hit(self.reply, seen.item, &shown, unless_cas, output);
@@ -79,10 +82,15 @@ impl Answer {
             | Outcome::Touched { .. }
             | Outcome::Value(_)
             | Outcome::Done
-            | _ => return reply_to.server_error("unexpected outcome", bytes),
+            | _ => return unexpected(reply, output),
         };
         reply.status(status, &key, bytes);
     }
+}
+
+/// Never a miss: a client would take that for an item that is gone.
+fn unexpected(reply: MetaReply, output: &mut Output) {
+    ReplyTo::Meta(reply).server_error("unexpected outcome", output.bytes());
 }
 
 /// What an answer shows of an item beside what the item itself says.

@@ -39,7 +39,8 @@ impl<B: Backend> Session<B> {
     ) -> Result<(), Need> {
         let mut buffer = new_buffer();
         let key = get.key.bytes(&mut buffer);
-        let touches = get.touch.is_some();
+        let command = lower::meta_get(get, key);
+        let touches = command.touch.is_some();
         let usage = if touches {
             // The log decides in any case; nothing that a read could prove is asked for.
             let now = UnixMillis(Shared::unix_seconds() * 1000);
@@ -50,13 +51,13 @@ impl<B: Backend> Session<B> {
                 Err(error) => return self.unavailable(error, ReplyTo::Meta(reply)),
             };
             match self.backend.look(key, at, !get.no_bump) {
-                Some((item, usage)) if !lower::changes(get, &item, at) => {
+                Some((item, usage)) if !command.changes(&item, at) => {
                     self.count_meta_get(true);
                     let shown = Shown::read(&item, usage, at);
                     hit(reply, item, &shown, get.unless_cas, &mut self.output);
                     return Ok(());
                 }
-                None if get.vivify.is_none() => {
+                None if command.vivify.is_none() => {
                     self.count_meta_get(false);
                     reply.status(MetaStatus::En, key, self.output.bytes());
                     return Ok(());
@@ -66,7 +67,7 @@ impl<B: Backend> Session<B> {
         };
         let (unless_cas, usage) = (get.unless_cas, usage.unwrap_or_default());
         let asked = Asked::Get { unless_cas, touches, usage };
-        self.propose_meta(&lower::meta_get(get, key), reply, key, asked)
+        self.propose_meta(&Command::MetaGet(command), reply, key, asked)
     }
 
     /// `ms`.
