@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use engine::{Settings, UnixMillis};
 use frontend::testing::OneNode;
-use frontend::{Listener, Options};
+use frontend::{Listener, Options, Server};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -40,5 +40,5 @@ async fn main() -> anyhow::Result<()> {
         let _ = tokio::signal::ctrl_c().await;
     };
     let options = Options { threads, ..Options::default() };
-    Ok(frontend::run(vec![listener], backend, options, shutdown).await?)
+    Ok(Server::new(options).run(vec![listener], backend, shutdown).await?)
 }

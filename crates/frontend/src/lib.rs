@@ -55,7 +55,7 @@ pub use backend::{Backend, Full, Unavailable};
 pub use counters::Totals;
 pub use listener::{Address, ListenError, Listener};
 pub use options::{DRAIN_AT_ONCE, MEMCACHED_VERSION, Options};
-pub use server::{Figures, RunError, Server, run};
+pub use server::{Figures, RunError, Server};
 
 #[cfg(test)]
 mod tests;

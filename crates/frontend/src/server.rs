@@ -100,20 +100,6 @@ impl Server {
     }
 }
 
-/// [`Server::run`], for whoever does not read the figures.
-///
-/// # Errors
-///
-/// As there.
-pub async fn run<B: Backend>(
-    listeners: Vec<Listener>,
-    backend: B,
-    options: Options,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    Server::new(options).run(listeners, backend, shutdown).await
-}
-
 /// The numbers of `stats` that are not the backend's, at one moment.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {

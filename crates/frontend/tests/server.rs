@@ -30,7 +30,8 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            Ok(runtime.block_on(frontend::run(vec![listener], backend, options, shutdown))?)
+            let server = frontend::Server::new(options);
+            Ok(runtime.block_on(server.run(vec![listener], backend, shutdown))?)
         });
         Ok(Self { address, node, stop: Some(stop), thread: Some(thread) })
     }

@@ -182,7 +182,7 @@ fn we_answer_as_the_transcripts_say() -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let never = std::future::pending();
             let options = Options { threads: 1, ..Options::default() };
-            Ok(runtime.block_on(frontend::run(vec![listener], node, options, never))?)
+            Ok(runtime.block_on(frontend::Server::new(options).run(vec![listener], node, never))?)
         });
         replay(address, &format!("raftcached, lease: {lease}"))?;
     }
