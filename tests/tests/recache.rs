@@ -1,12 +1,10 @@
 //! Recache storms: a thousand clients ask for one stale item through all nodes, and one of them is
 //! told to renew it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{Cluster, alone, count};
+use cluster_tests::{ClientError, Cluster, TextClient, alone, count};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 #[test]
@@ -40,23 +38,25 @@ fn storms(kill: bool) -> Result<()> {
         let mut clients = connect_all(&cluster)?;
         if !prepared.is_empty() {
             let first = clients.first_mut().context("there are clients")?;
-            ensure!(first.ask(&prepared)?.iter().all(|reply| reply == "HD"), "not prepared");
+            first.text.send(prepared.as_bytes())?;
+            ensure!([first.text.line()?, first.text.line()?] == ["HD", "HD"], "not prepared");
         }
         let leader = cluster.leader()?;
         let (first, second) = clients.split_at_mut(CLIENTS / 2);
         for client in first {
-            client.send(&ask)?;
+            client.text.send(ask.as_bytes())?;
         }
         if kill {
             cluster.kill(leader)?;
         }
         for client in second {
             // The connection may be gone with the leader.
-            client.send(&ask).or_else(|error| client.excuse(kill, leader, error))?;
+            let sent = client.text.send(ask.as_bytes());
+            sent.or_else(|error| client.excuse(kill, leader, error))?;
         }
         let (mut won, mut lost) = (0, 0);
         for client in &mut clients {
-            match client.reply() {
+            match client.text.line() {
                 Ok(reply) => {
                     let token_sent = reply.split(' ').any(|flag| flag == "Z");
                     let wins = reply.split(' ').any(|flag| flag == "W");
@@ -89,7 +89,7 @@ fn storms(kill: bool) -> Result<()> {
 /// One connection.
 struct Client {
     node: usize,
-    stream: BufReader<TcpStream>,
+    text: TextClient,
 }
 
 /// The same number to each node.
@@ -97,34 +97,15 @@ fn connect_all(cluster: &Cluster) -> Result<Vec<Client>> {
     (0..CLIENTS)
         .map(|number| {
             let node = number % cluster.nodes();
-            let stream = TcpStream::connect(("127.0.0.1", cluster.client_port(node)))?;
-            stream.set_read_timeout(Some(SOON))?;
-            stream.set_nodelay(true)?;
-            Ok(Client { node, stream: BufReader::new(stream) })
+            let text = TextClient::connect_within(cluster.client_port(node), SOON)?;
+            Ok(Client { node, text })
         })
         .collect()
 }
 
 impl Client {
-    fn send(&mut self, ask: &str) -> Result<()> {
-        Ok(self.stream.get_mut().write_all(ask.as_bytes())?)
-    }
-
-    fn reply(&mut self) -> Result<String> {
-        let mut line = String::new();
-        let len = self.stream.read_line(&mut line).context("no reply")?;
-        ensure!(0 < len, "closed");
-        Ok(line.trim_end().to_owned())
-    }
-
-    /// Sends two commands and returns both replies.
-    fn ask(&mut self, asked: &str) -> Result<[String; 2]> {
-        self.send(asked)?;
-        Ok([self.reply()?, self.reply()?])
-    }
-
-    fn excuse(&self, kill: bool, leader: usize, error: anyhow::Error) -> Result<()> {
-        if kill && self.node == leader { Ok(()) } else { Err(error) }
+    fn excuse(&self, kill: bool, leader: usize, error: ClientError) -> Result<()> {
+        if kill && self.node == leader { Ok(()) } else { Err(error.into()) }
     }
 }
 
