@@ -11,12 +11,12 @@ use crate::context::Context;
 use crate::convert;
 use crate::error::MemberError;
 use crate::leader::{Leader, LeaderWatch, Peer};
-use crate::membership;
+use crate::membership::{self, Changes, NotChanged, change_from};
 use crate::pb;
 use crate::pb::cluster_client::ClusterClient;
 use crate::peers::{Envelope, Traffic, greeting};
 use crate::plan::{Action, MemberChange, Plan, Seat, View, plan};
-use crate::types::{Raft, ReplicaId};
+use crate::types::{LogId, Raft, ReplicaId};
 
 /// What became of a change that this node was asked for.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub(crate) async fn make(
     let Some(_turn) = context.take_change_turn() else {
         return Err(MemberError::Refused("another change is being begun".to_owned()));
     };
-    let Some(view) = view(raft, context).await else {
+    let Some((view, seen)) = view(raft, context).await else {
         return Ok(Asked::Elsewhere(String::new()));
     };
     let Plan { steps, action } = plan(&view, change)?;
@@ -114,18 +114,19 @@ pub(crate) async fn make(
             return Ok(Asked::Elsewhere(steps.into_iter().next().unwrap_or_default()));
         }
         Action::Forget(id) => {
-            commit(raft, ChangeMembers::RemoveNodes([id].into())).await?;
+            commit(raft, seen, ChangeMembers::RemoveNodes([id].into())).await?;
         }
-        Action::Keep(voters) => commit(raft, ChangeMembers::ReplaceAllVoters(voters)).await?,
+        Action::Keep(voters) => commit(raft, seen, ChangeMembers::ReplaceAllVoters(voters)).await?,
     }
     Ok(Asked::Begun(steps))
 }
 
-/// The members as this leader sees them, each asked whether it is there; `None` if it does not lead.
+/// The members as this leader sees them, each asked whether it is there, and which membership that
+/// was; `None` if it does not lead.
 ///
 /// A heartbeat that was answered a moment ago would not do: who died since would be counted, and
 /// a change that needs it could never be committed.
-async fn view(raft: &Raft, context: &Context) -> Option<View> {
+async fn view(raft: &Raft, context: &Context) -> Option<(View, Option<LogId>)> {
     let metrics = raft.metrics().borrow_watched().clone();
     if metrics.state != ServerState::Leader {
         return None;
@@ -152,7 +153,8 @@ async fn view(raft: &Raft, context: &Context) -> Option<View> {
     });
     let seats = join_all(seats).await;
     let settled = membership::is_settled(&metrics) && membership.get_joint_config().len() == 1;
-    Some(View { leader: context.id, seats, settled })
+    let view = View { leader: context.id, seats, settled };
+    Some((view, *metrics.membership_config.log_id()))
 }
 
 /// The replica that waits at `peer`, if it is the one that is meant.
@@ -213,14 +215,17 @@ async fn wait_for_learner(raft: &Raft, id: ReplicaId, name: &str) -> Result<(), 
     }
 }
 
-type Changes = ChangeMembers<ReplicaId, crate::types::Member>;
-
-async fn commit(raft: &Raft, change: Changes) -> Result<(), MemberError> {
-    let changed = timeout(COMMIT_TIMEOUT, raft.change_membership(change, false)).await;
+async fn commit(raft: &Raft, seen: Option<LogId>, change: Changes) -> Result<(), MemberError> {
+    let changed = timeout(COMMIT_TIMEOUT, change_from(raft, seen, change)).await;
     let changed = changed.map_err(|_| {
         MemberError::Undecided("the change was not confirmed in time and may yet happen".to_owned())
     })?;
-    changed.map(|_| ()).map_err(|error| MemberError::Undecided(error.to_string()))
+    changed.map_err(|error| match error {
+        NotChanged::Stale => MemberError::Refused(
+            "the members have changed while this was being looked at: ask again".to_owned(),
+        ),
+        NotChanged::Undecided(why) => MemberError::Undecided(why),
+    })
 }
 
 const FIND_LEADER: Duration = Duration::from_millis(5000);

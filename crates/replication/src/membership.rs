@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, PreconditionFailed};
+use openraft::raft::Precondition;
 use openraft::{ChangeMembers, Instant as _, ServerState};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -16,7 +18,7 @@ use crate::context::Context;
 use crate::error::MoveError;
 use crate::pb;
 use crate::peers::{Traffic, greeting};
-use crate::types::{Member, Membership, Metrics, Raft, ReplicaId};
+use crate::types::{LogId, Member, Membership, Metrics, Raft, ReplicaId};
 
 /// Why a replica was not taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,40 @@ pub(crate) enum NotAdmitted {
     Later,
     /// Asking again will not help; says why.
     Never(String),
+}
+
+/// A change, as openraft takes it.
+pub(crate) type Changes = ChangeMembers<ReplicaId, Member>;
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotChanged {
+    /// Others came first: nothing was done, and the change is to be decided anew.
+    #[error("the members have changed meanwhile")]
+    Stale,
+    /// It may happen yet; says what is known.
+    #[error("{0}")]
+    Undecided(String),
+}
+
+/// Makes `change` if the membership is still the one at `seen`, on which it was decided.
+///
+/// Sets of voters replace each other whole: one that was drawn up before another change would
+/// take that change back, and remove who has just been given a vote.
+pub(crate) async fn change_from(
+    raft: &Raft,
+    seen: Option<LogId>,
+    change: Changes,
+) -> Result<(), NotChanged> {
+    let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
+    let changed = raft.change_membership_if(change, false, [unchanged]).await;
+    changed.map(|_| ()).map_err(|error| match error.api_error() {
+        // The joint step of a change has a guard of its own, with another expectation.
+        Some(ClientWriteError::PreconditionFailed(
+            PreconditionFailed::LastMembershipLogIdMismatch { expected, .. },
+        )) if *expected == seen => NotChanged::Stale,
+        _ => NotChanged::Undecided(error.to_string()),
+    })
 }
 
 /// Adds a replica as a learner, on the leader. Doing it twice is fine.
@@ -39,11 +75,12 @@ pub(crate) async fn admit(
         // Without a quorum it could only be begun.
         return Err(NotAdmitted::Later);
     }
-    let membership = raft.metrics().borrow_watched().membership_config.membership().clone();
+    let stored = Arc::clone(&raft.metrics().borrow_watched().membership_config);
+    let membership = stored.membership();
     if membership.get_node(&id).is_some() {
         return Ok(cluster);
     }
-    let replaced = |id| is_named(&membership, id, &member.replaces);
+    let replaced = |id| is_named(membership, id, &member.replaces);
     if !member.replaces.is_empty() && !membership.voter_ids().any(replaced) {
         return Err(NotAdmitted::Never(format!("there is no voter `{}`", member.replaces)));
     }
@@ -62,8 +99,8 @@ pub(crate) async fn admit(
     let stale = namesakes.iter().map(|(old, _)| **old).filter(|old| !voters.contains(old));
     let stale: BTreeSet<_> = stale.collect();
     if !stale.is_empty() {
-        let change = raft.change_membership(ChangeMembers::RemoveNodes(stale), true);
-        change.await.map_err(|_| NotAdmitted::Later)?;
+        let change = ChangeMembers::RemoveNodes(stale);
+        change_from(raft, *stored.log_id(), change).await.map_err(|_| NotAdmitted::Later)?;
     }
     tracing::info!(name = member.name, id, "taking a new replica in as a learner");
     let member = Member { cluster, ..member };
@@ -128,11 +165,12 @@ fn is_named(membership: &Membership, id: ReplicaId, name: &str) -> bool {
 pub(crate) async fn promote_learners(raft: Raft, context: Arc<Context>) {
     let mut server_metrics = raft.server_metrics();
     loop {
-        let (change, busy) = {
+        let (change, busy, seen) = {
             let metrics = raft.metrics();
             let metrics = metrics.borrow_watched();
             let leads = metrics.state == ServerState::Leader;
-            (leads.then(|| due_change(&metrics)).flatten(), leads && is_changing(&metrics))
+            let change = leads.then(|| due_change(&metrics)).flatten();
+            (change, leads && is_changing(&metrics), *metrics.membership_config.log_id())
         };
         if let Some(voters) = change {
             tracing::info!(?voters, "changing the voters");
@@ -145,7 +183,7 @@ pub(crate) async fn promote_learners(raft: Raft, context: Arc<Context>) {
                 continue;
             }
             let change = ChangeMembers::ReplaceAllVoters(voters);
-            if let Err(error) = raft.change_membership(change, false).await {
+            if let Err(error) = change_from(&raft, seen, change).await {
                 tracing::warn!(%error, "membership change failed, trying again");
                 sleep(PROMOTE_EVERY).await;
             }
@@ -234,7 +272,7 @@ const ALIVE_WITHIN: Duration = Duration::from_millis(200);
 mod tests {
     use super::*;
 
-    use crate::types::{LeaderId, LogId, StoredMembership};
+    use crate::types::{LeaderId, StoredMembership};
 
     const LAST: u64 = 1000;
 

@@ -26,9 +26,9 @@ struct Options {
     /// Seeds A up to, not including, B.
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     seeds: Option<Range<u64>>,
-    /// Leaves these seeds out: known, and not mended yet.
-    #[arg(long, value_delimiter = ',', requires = "seeds")]
-    except: Vec<u64>,
+    /// These seeds, too, which have found something once.
+    #[arg(long, value_name = "SEED,..", value_delimiter = ',', requires = "seeds")]
+    also: Vec<u64>,
     /// So many seeds that are drawn at random, and printed.
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["seed", "seeds"])]
     random: Option<u64>,
@@ -76,15 +76,12 @@ fn main() -> Result<ExitCode> {
         return show(seed, &options);
     }
     let seeds: Vec<u64> = match (&options.seeds, options.random) {
-        (Some(seeds), _) => seeds.clone().filter(|seed| !options.except.contains(seed)).collect(),
+        (Some(seeds), _) => seeds.clone().chain(options.also.iter().copied()).collect(),
         (None, Some(count)) => (0..count).map(|_| rand::random::<u32>().into()).collect(),
         (None, None) => bail!("--seed N, --seeds A..B or --random COUNT is needed"),
     };
     if options.canaries {
         return Ok(find_canaries(&seeds, jobs(&options)));
-    }
-    if !options.except.is_empty() {
-        println!("left out, known and not mended: {:?}", options.except);
     }
     if options.random.is_some() {
         println!("drawn: {seeds:?}");
