@@ -34,6 +34,7 @@
 //!
 //! memcached's `doc/protocol.txt`; `memcached.c` for limits on connections.
 
+mod auth;
 mod backend;
 mod buffer;
 mod connection;
@@ -51,10 +52,11 @@ mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use auth::{Credentials, CredentialsError};
 pub use backend::{Backend, Full, Unavailable};
 pub use counters::Totals;
 pub use listener::{Address, ListenError, Listener};
-pub use options::{DRAIN_AT_ONCE, MEMCACHED_VERSION, Options};
+pub use options::{Auth, Compat, DRAIN_AT_ONCE, MEMCACHED_VERSION, Options, Shutdown};
 pub use server::{Figures, RunError, Server};
 
 #[cfg(test)]

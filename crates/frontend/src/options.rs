@@ -1,6 +1,12 @@
 //! What the operator decides about client connections.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use protocol::Protocol;
+use tokio::sync::mpsc;
+
+use crate::auth::Credentials;
 
 /// Limits and names of one node's client side.
 #[derive(Debug, Clone)]
@@ -13,8 +19,28 @@ pub struct Options {
     pub backlog: i32,
     /// Largest item in bytes as memcached counts it (`-I`): header, key and value.
     pub item_len_max: usize,
+    /// Requests that a connection may make in a row before others have a turn (`-R`), at least 1.
+    pub requests_per_turn: usize,
+    /// Connections that have asked nothing for so long are closed (`-o idle_timeout`); `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// The only dialect that clients may speak (`-B`); `None`: the first byte tells.
+    pub protocol: Option<Protocol>,
+    /// Who may come in (`-S`, `-Y`).
+    pub auth: Auth,
+    /// Whether clients are told that there is no cas unique (`-C`).
+    pub cas_disabled: bool,
     /// Whether `flush_all` is refused (`-F`).
     pub flush_all_refused: bool,
+    /// Whether `stats cachedump` and `lru_crawler metadump` are refused (`-X`).
+    pub dump_refused: bool,
+    /// Whether `watch` is refused (`-W`).
+    pub watch_refused: bool,
+    /// Where a client's `shutdown` goes (`-A`); `None`: it is refused.
+    pub shutdown: Option<mpsc::UnboundedSender<Shutdown>>,
+    /// What ends a key's prefix in `stats detail` (`-D`).
+    pub prefix_delimiter: u8,
+    /// Which memcached is followed where two of them answer differently (`--compat`).
+    pub compat: Compat,
     /// How long connections may take to finish what they have begun once shutdown has started.
     pub drain_timeout: Duration,
     /// Over how long idle connections are closed at shutdown, if there are more than
@@ -26,6 +52,44 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
 }
 
+/// How clients prove who they are, before anything else is served.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// They do not.
+    #[default]
+    None,
+    /// SASL PLAIN in the binary protocol (`-S`).
+    Sasl(Arc<Credentials>),
+    /// A first `set` whose value is a user and a password, in the text protocol (`-Y`).
+    Ascii(Arc<Credentials>),
+}
+
+/// How a client wants the node to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// `shutdown`.
+    Now,
+    /// `shutdown graceful`.
+    Graceful,
+}
+
+/// Which memcached is followed where two of them answer differently; also the version clients see.
+///
+/// | request | 1.6.18 | 1.6.45 |
+/// |---|---|---|
+/// | `cas` without its cas unique | `ERROR`, and the block is read as commands | one `CLIENT_ERROR` |
+/// | an empty line | `ERROR` | `CLIENT_ERROR bad command line format` |
+/// | `shutdown` without `-A` | `ERROR: shutdown not enabled` | `SERVER_ERROR: shutdown not enabled` |
+/// | keys of `stats` | 83 | 84 |
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Debian 12's.
+    #[default]
+    V1_6_18,
+    /// The newest.
+    V1_6_45,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -33,7 +97,17 @@ impl Default for Options {
             connections_max: 1024,
             backlog: 1024,
             item_len_max: 1024 * 1024,
+            requests_per_turn: 1024,
+            idle_timeout: None,
+            protocol: None,
+            auth: Auth::default(),
+            cas_disabled: false,
             flush_all_refused: false,
+            dump_refused: false,
+            watch_refused: false,
+            shutdown: None,
+            prefix_delimiter: b':',
+            compat: Compat::default(),
             drain_timeout: Duration::from_secs(5),
             drain_time: Duration::from_secs(1),
             version: MEMCACHED_VERSION,
