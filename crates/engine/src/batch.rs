@@ -24,7 +24,7 @@
 //!   5 GetAndTouch  expiry, key
 //!   6 FlushAll     after_ms u64
 //!   7 Configure    memory_limit u64, evict u8 (0 or 1), item_len_max u64
-//! and in version 2, each with options u8 and then those of the fields in brackets whose bit of
+//! and in version 2, the meta commands each with options u8 and then those of the fields in brackets whose bit of
 //! options is set, the first one's is 1:
 //!   8 MetaGet         [touch expiry, vivify expiry, recache expiry, new_cas u64, base64], key
 //!   9 MetaStore       [cas u64, new_cas u64, vivify expiry, invalidate, base64], mode u8, flags
@@ -32,6 +32,7 @@
 //!  10 MetaDelete      [cas u64, new_cas u64, touch expiry, mark_stale, drop_value], key
 //!  11 MetaArithmetic  [cas u64, new_cas u64, touch expiry, initial: value u64 and expiry, base64],
 //!                     direction u8, delta u64, key
+//!  12 LimitMemory     memory_limit u64
 //!
 //! mode       0 Set, 1 Add, 2 Replace, 3 Append, 4 Prepend
 //! direction  0 Increment, 1 Decrement
@@ -73,8 +74,8 @@ impl BatchBuilder {
     pub fn push(&mut self, command: &Command<'_>) -> usize {
         let position = self.command_count();
         assert!(position < BATCH_COMMANDS_MAX, "a batch of more than {BATCH_COMMANDS_MAX}");
-        if command::is_of_meta(command) {
-            self.version = VERSION_OF_META;
+        if command::is_of_version_2(command) {
+            self.version = VERSION_2;
         }
         command::encode(command, &mut self.body);
         self.command_count += 1;
@@ -190,7 +191,7 @@ impl<'a> Batch<'a> {
 fn decode_header(body: &[u8]) -> Result<(u8, BatchHeader, Cursor<'_>), CorruptBatch> {
     let corrupt = |at, reason| Err(CorruptBatch { at, reason });
     let mut cursor = Cursor(body);
-    let Some(version @ VERSION..=VERSION_OF_META) = cursor.u8() else {
+    let Some(version @ VERSION..=VERSION_2) = cursor.u8() else {
         return corrupt(0, "unknown version");
     };
     let mut read = || {
@@ -218,7 +219,7 @@ pub struct CorruptBatch {
 
 const VERSION: u8 = 1;
 /// The first that has the meta commands.
-const VERSION_OF_META: u8 = 2;
+const VERSION_2: u8 = 2;
 const HEADER_LEN: usize = 37;
 
 #[cfg(test)]

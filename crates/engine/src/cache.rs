@@ -21,6 +21,8 @@ pub(crate) struct Cache {
     pub(crate) store: Store,
     pub(crate) times: Times,
     pub(crate) settings: Settings,
+    /// In force instead of that of `settings`, in bytes.
+    pub(crate) limit: Option<u64>,
     pub(crate) counters: Counters,
     /// False once the oldest item is known not to have been flushed.
     draining: bool,
@@ -67,6 +69,7 @@ impl Cache {
             store,
             times: Times::default(),
             settings: Settings::default(),
+            limit: None,
             counters: Counters::default(),
             draining: true,
             buffer: Vec::new(),
@@ -128,7 +131,13 @@ impl Cache {
                 Outcome::Done
             }
             Command::Configure(settings) => {
-                self.configure(settings);
+                (self.settings, self.limit) = (settings, None);
+                self.fit();
+                Outcome::Done
+            }
+            Command::LimitMemory { memory_limit } => {
+                self.limit = Some(memory_limit);
+                self.fit();
                 Outcome::Done
             }
             Command::Tick => Outcome::Done,
@@ -144,6 +153,7 @@ impl Cache {
         // the overhead is measured again.
         let sums = mix([totals.digest, totals.items, now.0, watermark.0, flush_at.0]);
         let limits = mix([memory_limit, u64::from(evict), item_len_max]);
+        let limits = self.limit.map_or(limits, |limit| mix([limits, limit]));
         mix([sums, limits, mix(self.counters.words())])
     }
 

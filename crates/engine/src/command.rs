@@ -69,8 +69,13 @@ pub enum Command<'a> {
         /// Milliseconds after the entry's stamp; 0 is now.
         after_ms: u64,
     },
-    /// The leader's `-m`, `-M` and `-I` become cluster state.
+    /// The leader's `-m`, `-M` and `-I` become cluster state, and end a `LimitMemory`.
     Configure(Settings),
+    /// `cache_memlimit`: another limit than the leader's `-m`, until the next `Configure`.
+    LimitMemory {
+        /// As [`Settings::memory_limit`].
+        memory_limit: u64,
+    },
     /// Carries time only.
     Tick,
 }

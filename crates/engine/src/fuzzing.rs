@@ -137,7 +137,10 @@ impl Oracle {
         assert_eq!(stats.evictions, self.model.evicted);
         assert!(self.model.bytes() <= stats.bytes, "{stats:?}");
         if stats.memory_limit < stats.bytes {
-            let lowered = commands.iter().any(|command| matches!(command, Command::Configure(_)));
+            let lowers = |command: &Command<'_>| {
+                matches!(command, Command::Configure(_) | Command::LimitMemory { .. })
+            };
+            let lowered = commands.iter().any(lowers);
             assert!(!self.model.settings.evict, "{stats:?}");
             assert!(lowered || stats.bytes <= self.bytes, "{} bytes, then {stats:?}", self.bytes);
         }

@@ -22,6 +22,8 @@ pub(crate) struct Model {
     pub(crate) now: u64,
     flush_at: Option<u64>,
     pub(crate) settings: Settings,
+    /// Instead of that of `settings`.
+    limit: Option<u64>,
     items: BTreeMap<Vec<u8>, ModelItem>,
     pub(crate) evicted: u64,
     origins: BTreeMap<Origin, ModelOrigin>,
@@ -144,10 +146,13 @@ impl Model {
                 Outcome::Done
             }
             Command::Configure(settings) => {
-                self.settings = settings;
-                while settings.evict && settings.memory_limit < self.bytes() {
-                    self.evict(b"");
-                }
+                (self.settings, self.limit) = (settings, None);
+                self.fit();
+                Outcome::Done
+            }
+            Command::LimitMemory { memory_limit } => {
+                self.limit = Some(memory_limit);
+                self.fit();
                 Outcome::Done
             }
             Command::Tick => Outcome::Done,
@@ -297,7 +302,7 @@ impl Model {
 
     fn put(&mut self, key: &[u8], item: ModelItem) -> bool {
         let wanted = cost(key, &item.value);
-        let limit = self.settings.memory_limit;
+        let limit = self.memory_limit();
         let old = |model: &Self| model.items.get(key).map_or(0, |old| cost(key, &old.value));
         // What does not grow is not refused, even where a limit has been lowered.
         if old(self) < wanted {
@@ -313,6 +318,17 @@ impl Model {
         }
         self.items.insert(key.to_vec(), item);
         true
+    }
+
+    fn memory_limit(&self) -> u64 {
+        self.limit.unwrap_or(self.settings.memory_limit)
+    }
+
+    /// Evicts down to a new limit.
+    fn fit(&mut self) {
+        while self.settings.evict && self.memory_limit() < self.bytes() {
+            self.evict(b"");
+        }
     }
 
     fn evict(&mut self, spared: &[u8]) {

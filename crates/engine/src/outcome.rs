@@ -277,7 +277,7 @@ impl Outcome {
     }
 
     /// Whether version 1 of the formats cannot say it.
-    pub(crate) fn is_of_meta(&self) -> bool {
+    pub(crate) fn is_of_version_2(&self) -> bool {
         matches!(self, Self::Seen(_) | Self::StoredLen { .. })
     }
 

@@ -42,7 +42,7 @@ impl Reader {
         self.shared.times().now
     }
 
-    /// The limits in force.
+    /// The limits that were configured last; [`EngineStats::memory_limit`] is the one in force.
     pub fn settings(&self) -> Settings {
         self.shared.published().1
     }

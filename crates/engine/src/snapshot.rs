@@ -25,9 +25,10 @@
 //!   6 End       items u64, digest u64
 //! and in version 2, beside the outcomes of meta commands:
 //!   7 Item      marks u8, then as 2
+//!   8 Limit     memory_limit u64, in force instead of that of State
 //! ```
 //!
-//! The order of records: one State; the Items by `order`, oldest first; the Origins by node and
+//! The order of records: one State; a Limit, if there is one; the Items by `order`, oldest first; the Origins by node and
 //! epoch, each with its Batches, each with its Outcomes; one End, and nothing after it. A chunk
 //! ends as soon as its payload reaches 256 KiB, so it is that long and one record more at most.
 
@@ -40,8 +41,8 @@ pub use restore::{CorruptSnapshot, Restored, Restorer};
 
 const MAGIC: &[u8; 4] = b"RCSN";
 const VERSION: u16 = 1;
-/// The first that knows what meta commands do.
-const VERSION_OF_META: u16 = 2;
+/// The first that knows what meta commands do, and `cache_memlimit`.
+const VERSION_2: u16 = 2;
 /// Length of the header up to the checksum.
 const HEADER_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 8;

@@ -108,7 +108,7 @@ impl StateMachine {
         mix([self.cache.digest(), self.origins.digest(), self.applied.0])
     }
 
-    /// The limits in force.
+    /// The limits that were configured last; [`EngineStats::memory_limit`] is the one in force.
     pub fn settings(&self) -> Settings {
         self.cache.settings
     }
@@ -154,7 +154,7 @@ impl StateMachine {
             items: totals.items,
             total_items: counters.total_items,
             bytes: totals.bytes,
-            memory_limit: self.cache.settings.memory_limit,
+            memory_limit: self.cache.memory_limit(),
             evictions: counters.evicted_unexpired,
             evicted_unexpired: counters.evicted_unexpired,
             reclaimed: counters.reclaimed,

@@ -1,15 +1,16 @@
 //! One command within a batch; the table is in the parent's doc.
 
-use super::{VERSION_OF_META, meta};
+use super::{VERSION_2, meta};
 use crate::codec::{Cursor, Put};
 use crate::item::KEY_LEN_MAX;
 use crate::{CasUnique, Command, Direction, Expiry, Initial, Settings, StoreMode, UnixMillis};
 
 /// Whether version 1 cannot say it.
-pub(super) fn is_of_meta(command: &Command<'_>) -> bool {
+pub(super) fn is_of_version_2(command: &Command<'_>) -> bool {
     matches!(
         command,
-        Command::MetaArithmetic(_)
+        Command::LimitMemory { .. }
+            | Command::MetaArithmetic(_)
             | Command::MetaDelete(_)
             | Command::MetaGet(_)
             | Command::MetaStore(_)
@@ -69,6 +70,10 @@ pub(super) fn encode(command: &Command<'_>, body: &mut Vec<u8>) {
             body.push(u8::from(evict));
             body.put_u64(item_len_max);
         }
+        Command::LimitMemory { memory_limit } => {
+            body.push(LIMIT_MEMORY);
+            body.put_u64(memory_limit);
+        }
     }
 }
 
@@ -77,7 +82,10 @@ pub(super) fn decode<'a>(
     version: u8,
 ) -> Result<Command<'a>, &'static str> {
     match cursor.u8().ok_or(CUT)? {
-        tag if VERSION_OF_META <= version && meta::FIRST_TAG <= tag => meta::decode(tag, cursor),
+        LIMIT_MEMORY if VERSION_2 <= version => {
+            Ok(Command::LimitMemory { memory_limit: cursor.u64().ok_or(CUT)? })
+        }
+        tag if VERSION_2 <= version && meta::FIRST_TAG <= tag => meta::decode(tag, cursor),
         TICK => Ok(Command::Tick),
         STORE => decode_store(cursor),
         DELETE => Ok(Command::Delete { cas: decode_cas(cursor)?, key: decode_key(cursor)? }),
@@ -234,3 +242,4 @@ const TOUCH: u8 = 4;
 const GET_AND_TOUCH: u8 = 5;
 const FLUSH_ALL: u8 = 6;
 const CONFIGURE: u8 = 7;
+const LIMIT_MEMORY: u8 = 12;

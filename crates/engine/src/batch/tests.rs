@@ -100,7 +100,7 @@ fn meta_commands() -> Vec<Command<'static>> {
                 Command::MetaArithmetic(arithmetic(options)),
             ]
         })
-        .chain([Command::Tick])
+        .chain([Command::LimitMemory { memory_limit: 1 << 40 }, Command::Tick])
         .collect()
 }
 
@@ -189,7 +189,7 @@ fn what_no_builder_writes_is_refused() {
         ("long key", with(46, 251), "length of key out of range"),
         ("trailing", trailing, "trailing bytes"),
         ("meta option", meta(38, 0b10_0000), "unknown option"),
-        ("meta tag", meta(37, 12), "unknown command"),
+        ("meta tag", meta(37, 13), "unknown command"),
     ];
     for (name, body, want) in cases {
         let error = Batch::decode(body).expect_err(name);

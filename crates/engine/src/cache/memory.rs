@@ -23,7 +23,7 @@ impl Cache {
     /// Invariant 5: afterwards the item fits, or the answer is false.
     pub(super) fn make_room(&mut self, old: Option<&Found>, data_len: u64) -> bool {
         let (wanted, replaced) = (item_bytes(data_len), old.map_or(0, |old| old.bytes));
-        let limit = self.settings.memory_limit;
+        let limit = self.memory_limit();
         if wanted <= replaced {
             // Asks for no memory: not refused even where the limit has been lowered since.
             return true;
@@ -43,12 +43,16 @@ impl Cache {
         fits(self)
     }
 
-    /// Changes the limits, and evicts down to the new ones if that is allowed.
-    pub(super) fn configure(&mut self, settings: Settings) {
-        self.settings = settings;
-        let over = |cache: &Self| settings.memory_limit < cache.store.totals().bytes;
+    /// The limit in force, in bytes.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        self.limit.unwrap_or(self.settings.memory_limit)
+    }
+
+    /// Evicts down to new limits, if that is allowed.
+    pub(super) fn fit(&mut self) {
+        let over = |cache: &Self| cache.memory_limit() < cache.store.totals().bytes;
         while over(self) && self.reclaim_one() {}
-        while over(self) && settings.evict && self.evict_one() {}
+        while over(self) && self.settings.evict && self.evict_one() {}
     }
 
     /// Removes an item that is dead, and counts it.

@@ -159,6 +159,7 @@ fn command(rng: &mut Rng, index: u64) -> Command<'static> {
             evict: rng.below(3) != 0,
             item_len_max: rng.pick(&[100, 370, 1 << 20]),
         }),
+        38 if rng.below(3) == 0 => Command::LimitMemory { memory_limit: 200 + rng.below(1500) },
         40..=49 => meta(rng, index, key, cas),
         _ => Command::Tick,
     }

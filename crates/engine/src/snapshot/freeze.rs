@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::record::{Record, Scalars};
-use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, PAYLOAD_LEN, VERSION, VERSION_OF_META};
+use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, PAYLOAD_LEN, VERSION, VERSION_2};
 use crate::codec::Put;
 use crate::shared::{Segment, hash};
 use crate::{LogIndex, Origin, Outcomes, StateMachine, UnixMillis};
@@ -15,6 +15,7 @@ use crate::{LogIndex, Origin, Outcomes, StateMachine, UnixMillis};
 #[derive(Clone)]
 pub struct Frozen {
     scalars: Scalars,
+    limit: Option<u64>,
     segments: Vec<Arc<Segment>>,
     origins: Vec<FrozenOrigin>,
     items: u64,
@@ -51,6 +52,7 @@ impl Frozen {
                 settings: cache.settings,
                 counters: cache.counters,
             },
+            limit: cache.limit,
             segments: cache.store.segments(),
             origins: origins.collect(),
             items: cache.store.totals().items,
@@ -75,8 +77,8 @@ impl Frozen {
             let (start, mut version) = (chunk.len(), VERSION);
             while chunk.len() - start < PAYLOAD_LEN {
                 let Some(record) = records.next() else { break };
-                if record.is_of_meta() {
-                    version = VERSION_OF_META;
+                if record.is_of_version_2() {
+                    version = VERSION_2;
                 }
                 record.encode(&mut chunk);
             }
@@ -90,8 +92,9 @@ impl Frozen {
     }
 
     fn records(self) -> impl Iterator<Item = Record> + Send {
-        let Self { scalars, segments, origins, items, digest } = self;
-        let state = std::iter::once(Record::State(scalars));
+        let Self { scalars, limit, segments, origins, items, digest } = self;
+        let limit = limit.map(|memory_limit| Record::Limit { memory_limit });
+        let state = std::iter::once(Record::State(scalars)).chain(limit);
         let end = std::iter::once(Record::End { items, digest });
         // Sorted when the first item is asked for, and not before.
         let items = std::iter::once(segments).flat_map(items_by_age);

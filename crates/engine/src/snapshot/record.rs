@@ -10,6 +10,10 @@ use crate::{CasUnique, Item, LogIndex, Origin, Outcome, Settings, UnixMillis};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
     State(Scalars),
+    /// From version 2 on.
+    Limit {
+        memory_limit: u64,
+    },
     /// With marks from version 2 on.
     Item {
         order: u64,
@@ -48,6 +52,10 @@ impl Record {
                 output.push(STATE);
                 scalars.encode(output);
             }
+            Self::Limit { memory_limit } => {
+                output.push(LIMIT);
+                output.put_u64(*memory_limit);
+            }
             Self::Item { order, item } => {
                 if item.marks == Marks::NONE {
                     output.push(ITEM);
@@ -82,10 +90,11 @@ impl Record {
     }
 
     /// Whether version 1 cannot say it.
-    pub(super) fn is_of_meta(&self) -> bool {
+    pub(super) fn is_of_version_2(&self) -> bool {
         match self {
+            Self::Limit { .. } => true,
             Self::Item { item, .. } => item.marks != Marks::NONE,
-            Self::Outcome(outcome) => outcome.is_of_meta(),
+            Self::Outcome(outcome) => outcome.is_of_version_2(),
             Self::State(_) | Self::Origin { .. } | Self::Batch { .. } | Self::End { .. } => false,
         }
     }
@@ -93,6 +102,7 @@ impl Record {
     pub(super) fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
         Some(match cursor.u8()? {
             STATE => Self::State(Scalars::decode(cursor)?),
+            LIMIT => Self::Limit { memory_limit: cursor.u64()? },
             ITEM => Self::Item { order: cursor.u64()?, item: decode_item(cursor)? },
             MARKED_ITEM => {
                 let marks = Marks::from_byte(cursor.u8()?)?;
@@ -157,3 +167,4 @@ const BATCH: u8 = 4;
 const OUTCOME: u8 = 5;
 const END: u8 = 6;
 const MARKED_ITEM: u8 = 7;
+const LIMIT: u8 = 8;

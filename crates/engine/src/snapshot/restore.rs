@@ -6,7 +6,7 @@ use canary::Canary;
 
 use super::freeze::checksum;
 use super::record::Record;
-use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, VERSION, VERSION_OF_META};
+use super::{CHECKSUM_LEN, HEADER_LEN, MAGIC, VERSION, VERSION_2};
 use crate::codec::Cursor;
 use crate::item::Deadline;
 use crate::origins::OriginState;
@@ -107,7 +107,7 @@ impl Restorer {
         let mut records = Cursor(payload);
         while !records.is_empty() {
             let record = Record::decode(&mut records).ok_or("unknown or cut record")?;
-            if version < VERSION_OF_META && record.is_of_meta() {
+            if version < VERSION_2 && record.is_of_version_2() {
                 return Err("a record of a newer version");
             }
             self.push_record(record)?;
@@ -123,6 +123,13 @@ impl Restorer {
                 self.state.cache.settings = scalars.settings;
                 self.state.cache.counters = scalars.counters;
                 self.stage = Stage::Items;
+                Ok(())
+            }
+            (Stage::Items, Record::Limit { memory_limit })
+                if self.state.cache.limit.is_none()
+                    && self.state.cache.store.totals().items == 0 =>
+            {
+                self.state.cache.limit = Some(memory_limit);
                 Ok(())
             }
             (Stage::Items, Record::Item { order, item }) => self.push_item(order, item),
@@ -242,7 +249,7 @@ fn open(chunk: &[u8], number: u32) -> Result<(u16, &[u8]), &'static str> {
     if cursor.bytes(MAGIC.len()) != Some(MAGIC) {
         return Err("no magic number");
     }
-    let Some(version @ VERSION..=VERSION_OF_META) = cursor.u16() else {
+    let Some(version @ VERSION..=VERSION_2) = cursor.u16() else {
         return Err("unknown version");
     };
     if cursor.u32() != Some(number) {

@@ -88,7 +88,7 @@ fn version_1_is_what_the_fixture_says() {
     assert_eq!((restored.applied(), restored.digest()), (LogIndex(8), state().digest()));
 }
 
-/// Items with marks, and outcomes of meta commands.
+/// Items with marks, outcomes of meta commands, and another limit than the configured one.
 fn state_with_marks() -> StateMachine {
     let mut state = state();
     let get = |key, base64| {
@@ -104,7 +104,8 @@ fn state_with_marks() -> StateMachine {
         touch: None,
         drop_value: false,
     };
-    let commands = [Command::MetaDelete(delete), get(b"a", false), get(b"new", true)];
+    let limit = Command::LimitMemory { memory_limit: 1 << 19 };
+    let commands = [Command::MetaDelete(delete), get(b"a", false), get(b"new", true), limit];
     let origin = Origin { node: 3, epoch: 1 };
     state.apply(LogIndex(9), START, &body(origin, 1, 0, &commands)).unwrap();
     state
