@@ -3,7 +3,6 @@
 use canary::Canary;
 
 use super::Cache;
-use crate::Settings;
 use crate::item::Deadline;
 use crate::store::{Found, item_bytes};
 
