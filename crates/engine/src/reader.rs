@@ -1,6 +1,5 @@
 //! The read side: many readers beside the one writer.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::shared::{Shared, Slot};
@@ -52,20 +51,38 @@ impl Reader {
         self.shared.published().0
     }
 
-    /// Shows every item that is live at `at` until `visit` breaks; in no particular order, each
-    /// item as it is when the walk comes to it.
+    /// The items of one of the parts that the state is in, those that are live at `at`, in no
+    /// particular order; `None` behind the last part.
     ///
-    /// For dumps: it costs as much as reading every item. No lock is held while `visit` runs.
-    pub fn for_each_key(&self, at: UnixMillis, mut visit: impl FnMut(&Item) -> ControlFlow<()>) {
-        for segment in self.shared.segments() {
-            let times = self.shared.times();
-            let live = |slot: &&Slot| times.live(slot.order, slot.deadline, at);
-            let items = segment.read().iter().filter(live).map(Slot::item).collect::<Vec<_>>();
-            if items.iter().try_for_each(&mut visit).is_break() {
-                return;
-            }
-        }
+    /// For dumps, part by part from 0: an item that is there all the time is shown once. No lock is
+    /// held when this returns.
+    pub fn part(&self, part: usize, at: UnixMillis) -> Option<Vec<(Item, Usage)>> {
+        let segment = self.shared.segment_at(part)?;
+        let times = self.shared.times();
+        let live = |slot: &&Slot| times.live(slot.order, slot.deadline, at);
+        let usage = |slot: &Slot| {
+            let (fetched, idle_s) = slot.access.seen(at);
+            (slot.item(), Usage { fetched, idle_s })
+        };
+        let items = segment.read().iter().filter(live).map(usage).collect();
+        Some(items)
     }
+
+    /// Why there is no live item under `key` at `at`; `Absent` also if there is one.
+    pub fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
+        self.shared.why_missing(key, at)
+    }
+}
+
+/// What became of an item that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Nobody knows.
+    Absent,
+    /// Its time was over, and its memory has not been taken back yet.
+    Expired,
+    /// It was flushed, and its memory has not been taken back yet.
+    Flushed,
 }
 
 /// How an item has been used on one replica; replicas do not agree about it.

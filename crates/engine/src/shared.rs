@@ -19,7 +19,7 @@ use crate::item::{Data, Deadline, Marks};
 use crate::outcome::mix;
 use crate::queue::NodeIndex;
 use crate::table::Table;
-use crate::{CasUnique, EngineStats, Item, Settings, UnixMillis};
+use crate::{CasUnique, EngineStats, Item, Missing, Settings, UnixMillis};
 
 /// Read by many threads, written by the state machine alone.
 pub(crate) struct Shared {
@@ -150,6 +150,29 @@ impl Shared {
     #[expect(clippy::indexing_slicing, reason = "the mask keeps the index below the length")]
     pub(crate) fn segment(&self, hash: u64) -> &RwLock<Arc<Segment>> {
         &self.segments[(hash >> SEGMENT_SHIFT) as usize & (SEGMENT_COUNT - 1)]
+    }
+
+    /// One of the segments by its place.
+    pub(crate) fn segment_at(&self, place: usize) -> Option<&RwLock<Arc<Segment>>> {
+        self.segments.get(place)
+    }
+
+    /// Why a reader at `at` does not see the item under `key`.
+    pub(crate) fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
+        let hash = hash(key);
+        let times = self.times();
+        let segment = self.segment(hash).read();
+        let Some(slot) = segment.find(hash, |slot| slot.data.key() == key) else {
+            return Missing::Absent;
+        };
+        let at = at.max(times.now);
+        if slot.deadline.passed(at) {
+            Missing::Expired
+        } else if times.live(slot.order, slot.deadline, at) {
+            Missing::Absent
+        } else {
+            Missing::Flushed
+        }
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &RwLock<Arc<Segment>>> {

@@ -80,6 +80,11 @@ impl Credentials {
         Ok(Arc::new(Self { path: path.to_owned(), format, current: Mutex::new(Arc::new(users)) }))
     }
 
+    /// Where they are read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads the file again; blocks. A connection that is in stays in.
     ///
     /// # Errors

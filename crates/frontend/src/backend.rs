@@ -1,9 +1,8 @@
 //! What connections need from the rest of the node.
 
 use std::fmt::Display;
-use std::ops::ControlFlow;
 
-use engine::{Command, EngineStats, Item, Outcome, UnixMillis, Usage};
+use engine::{Command, EngineStats, Item, Missing, Outcome, UnixMillis, Usage};
 
 /// The replicated cache, as a connection sees it.
 ///
@@ -56,10 +55,14 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Figures of this node's copy, for `stats`.
     fn engine_stats(&self) -> EngineStats;
 
-    /// Shows `visit` the items of this node's copy until it breaks, in no particular order.
+    /// Why there is no live item under `key`; for counting alone.
+    fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing;
+
+    /// The live items of one part of this node's copy, in no particular order, with how they have
+    /// been used on this node; `None` behind the last part.
     ///
-    /// For `stats cachedump` alone: it costs as much as reading them all.
-    fn for_each_item(&self, visit: &mut dyn FnMut(&Item) -> ControlFlow<()>);
+    /// For dumps, which go through the parts from 0: together they cost as much as reading all.
+    fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>>;
 
     /// Calls `stat` with each name and value of `stats cluster`.
     fn cluster_stats(&self, stat: &mut dyn FnMut(&str, &dyn Display));

@@ -47,6 +47,10 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Attempts to authenticate.
+    auth_cmds,
+    /// Those that failed.
+    auth_errors,
     /// Bytes received from clients.
     bytes_read,
     /// Bytes sent to clients.
@@ -77,6 +81,10 @@ counters! {
     delete_hits,
     /// `delete` of a missing item.
     delete_misses,
+    /// Keys not found whose item had expired and was still held.
+    get_expired,
+    /// Keys not found whose item had been flushed and was still held.
+    get_flushed,
     /// Keys found.
     get_hits,
     /// Keys not found.

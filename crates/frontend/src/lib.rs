@@ -56,7 +56,8 @@ pub use auth::{Credentials, CredentialsError};
 pub use backend::{Backend, Full, Unavailable};
 pub use counters::Totals;
 pub use listener::{Address, ListenError, Listener};
-pub use options::{Auth, Compat, DRAIN_AT_ONCE, MEMCACHED_VERSION, Options, Shutdown};
+pub use options::{Auth, DRAIN_AT_ONCE, Options, Shutdown};
+pub use protocol::{Compat, Protocol};
 pub use server::{Figures, RunError, Server};
 
 #[cfg(test)]

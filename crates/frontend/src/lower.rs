@@ -39,7 +39,11 @@ pub(crate) fn command<'a>(
             cas: cas.map(CasUnique),
         },
         Request::Touch { key, exptime } => Command::Touch { key, expiry: expiry(exptime) },
-        Request::Get { .. }
+        Request::Accepted
+        | Request::Authenticate { .. }
+        | Request::CacheMemlimit { .. }
+        | Request::Dump { .. }
+        | Request::Get { .. }
         | Request::GetAndTouch { .. }
         | Request::MetaArithmetic(_)
         | Request::MetaDebug { .. }
@@ -49,13 +53,29 @@ pub(crate) fn command<'a>(
         | Request::MetaStore(_)
         | Request::Noop
         | Request::Quit
+        | Request::RefreshCerts
+        | Request::SaslAuth { .. }
+        | Request::SaslList
+        | Request::SaslStep { .. }
+        | Request::Shutdown { .. }
         | Request::Stats { .. }
-        | Request::SlabsAutomove { .. }
         | Request::Verbosity { .. }
         | Request::Version
+        | Request::Watch { .. }
         | _ => return None,
     };
     Some(command)
+}
+
+/// The command as memcached carries it out under `-C`: with no cas unique on any item, all of them
+/// are equal, and only whether there is an item decides.
+pub(crate) fn without_cas(mut command: Command<'_>) -> Command<'_> {
+    if let Command::Store { mode, cas, .. } = &mut command
+        && cas.take().is_some()
+    {
+        *mode = engine::StoreMode::Replace;
+    }
+    command
 }
 
 /// The command that `gat` proposes for one of its keys.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::Protocol;
+use protocol::{Compat, Protocol};
 use tokio::sync::mpsc;
 
 use crate::auth::Credentials;
@@ -37,18 +37,27 @@ pub struct Options {
     pub watch_refused: bool,
     /// Where a client's `shutdown` goes (`-A`); `None`: it is refused.
     pub shutdown: Option<mpsc::UnboundedSender<Shutdown>>,
+    /// Whether `stats sizes` counts items by size (`-o track_sizes`).
+    pub sizes_tracked: bool,
+    /// Whether `stats` has the lines of memcached's LRU crawler, and so its number of lines
+    /// (`-o no_lru_crawler`).
+    pub lru_crawler_shown: bool,
+    /// As that, of its LRU maintainer (`-o no_lru_maintainer`).
+    pub lru_maintainer_shown: bool,
+    /// Whether `stats detail` counts from the start (`-D`).
+    pub detail_enabled: bool,
     /// What ends a key's prefix in `stats detail` (`-D`).
     pub prefix_delimiter: u8,
-    /// Which memcached is followed where two of them answer differently (`--compat`).
+    /// Which memcached is followed where two of them answer differently (`--compat`), and
+    /// what `version` says.
     pub compat: Compat,
     /// How long connections may take to finish what they have begun once shutdown has started.
     pub drain_timeout: Duration,
     /// Over how long idle connections are closed at shutdown, if there are more than
     /// [`DRAIN_AT_ONCE`]: their clients do not all go to the next node at the same moment.
     pub drain_time: Duration,
-    /// What `version` answers. Clients read `1.6.x` from it and choose their commands by that.
-    pub version: &'static str,
-    /// Further lines for `stats settings`: what other parts of the node were told.
+    /// Lines of `stats settings` that are not known here: what other parts of the node were told,
+    /// and what was told and has no effect.
     pub settings: Vec<(String, String)>,
 }
 
@@ -73,23 +82,6 @@ pub enum Shutdown {
     Graceful,
 }
 
-/// Which memcached is followed where two of them answer differently; also the version clients see.
-///
-/// | request | 1.6.18 | 1.6.45 |
-/// |---|---|---|
-/// | `cas` without its cas unique | `ERROR`, and the block is read as commands | one `CLIENT_ERROR` |
-/// | an empty line | `ERROR` | `CLIENT_ERROR bad command line format` |
-/// | `shutdown` without `-A` | `ERROR: shutdown not enabled` | `SERVER_ERROR: shutdown not enabled` |
-/// | keys of `stats` | 83 | 84 |
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Compat {
-    /// Debian 12's.
-    #[default]
-    V1_6_18,
-    /// The newest.
-    V1_6_45,
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -106,11 +98,14 @@ impl Default for Options {
             dump_refused: false,
             watch_refused: false,
             shutdown: None,
+            sizes_tracked: false,
+            lru_crawler_shown: true,
+            lru_maintainer_shown: true,
+            detail_enabled: false,
             prefix_delimiter: b':',
             compat: Compat::default(),
             drain_timeout: Duration::from_secs(5),
             drain_time: Duration::from_secs(1),
-            version: MEMCACHED_VERSION,
             settings: Vec::new(),
         }
     }
@@ -118,6 +113,3 @@ impl Default for Options {
 
 /// So many connections are closed at once at shutdown.
 pub const DRAIN_AT_ONCE: usize = 64;
-
-/// The memcached whose behaviour clients may expect: Dalli refuses anything below 1.6.27.
-pub const MEMCACHED_VERSION: &str = "1.6.27";

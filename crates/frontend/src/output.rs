@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use engine::Item;
+use engine::{CasUnique, Item};
 use protocol::ReplyTo;
 use smallvec::SmallVec;
 
@@ -25,6 +25,8 @@ pub(crate) struct Output {
     large_sent: usize,
     /// Bytes of all large values.
     large_len: usize,
+    /// Clients are told that every cas unique is 0 (`-C`).
+    hides_cas: bool,
 }
 
 /// A value that goes out before the byte at `at`. Holding the item keeps the value as it was when
@@ -38,6 +40,14 @@ struct Large {
 pub(crate) type Slices<'a> = SmallVec<[IoSlice<'a>; SLICE_COUNT_MAX]>;
 
 impl Output {
+    pub(crate) fn new(hides_cas: bool) -> Self {
+        Self { hides_cas, ..Self::default() }
+    }
+
+    pub(crate) fn hides_cas(&self) -> bool {
+        self.hides_cas
+    }
+
     /// Where small replies are appended.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
@@ -51,9 +61,15 @@ impl Output {
         OUTPUT_LEN_MAX < self.len()
     }
 
+    /// The cas unique as clients are told it.
+    pub(crate) fn cas(&self, cas: CasUnique) -> u64 {
+        if self.hides_cas { 0 } else { cas.0 }
+    }
+
     /// Appends one item of a read.
     pub(crate) fn hit(&mut self, reply_to: ReplyTo, key: &[u8], item: Item) {
-        let (flags, cas, value_len) = (item.flags(), item.cas_unique().0, item.value().len());
+        let (flags, value_len) = (item.flags(), item.value().len());
+        let cas = self.cas(item.cas_unique());
         reply_to.hit_header(key, flags, cas, value_len, self.bytes());
         self.value(item, reply_to.hit_trailer());
     }

@@ -148,6 +148,11 @@ where
     ) {
         match (answer, result) {
             (Answer::Tell { reply_to, kind }, Ok(outcome)) => {
+                // A `cas` that became a `replace` (`-C`) has not found its item.
+                let outcome = match (kind, outcome) {
+                    (Kind::Cas, Outcome::NotStored) => Outcome::NotFound,
+                    (_, outcome) => outcome,
+                };
                 count(kind, &outcome, counters);
                 tell(reply_to, outcome, output);
             }
@@ -228,20 +233,23 @@ pub(crate) fn unavailable(
 }
 
 fn tell(reply_to: ReplyTo, outcome: Outcome, output: &mut Output) {
-    let bytes = output.bytes();
     match outcome {
-        Outcome::Stored(cas) => reply_to.stored(cas.0, bytes),
-        Outcome::NotStored => reply_to.not_stored(bytes),
-        Outcome::Exists => reply_to.exists(bytes),
-        Outcome::NotFound => reply_to.not_found(bytes),
-        Outcome::Deleted => reply_to.deleted(bytes),
-        Outcome::Touched { flags, cas } => reply_to.touched(flags, cas.0, bytes),
-        Outcome::Number { value, cas } => reply_to.number(value, cas.0, bytes),
-        Outcome::NonNumeric => reply_to.non_numeric(bytes),
-        Outcome::TooLarge => reply_to.error(ProtocolError::TooLarge, bytes),
-        Outcome::OutOfMemory => reply_to.out_of_memory(bytes),
-        Outcome::Done => reply_to.done(bytes),
-        Outcome::Value(_) | _ => reply_to.server_error("unexpected outcome", bytes),
+        Outcome::Stored(cas) => reply_to.stored(output.cas(cas), output.bytes()),
+        Outcome::NotStored => reply_to.not_stored(output.bytes()),
+        Outcome::Exists => reply_to.exists(output.bytes()),
+        Outcome::NotFound => reply_to.not_found(output.bytes()),
+        Outcome::Deleted => reply_to.deleted(output.bytes()),
+        Outcome::Touched { flags, cas } => {
+            reply_to.touched(flags, output.cas(cas), output.bytes());
+        }
+        Outcome::Number { value, cas } => {
+            reply_to.number(value, output.cas(cas), output.bytes());
+        }
+        Outcome::NonNumeric => reply_to.non_numeric(output.bytes()),
+        Outcome::TooLarge => reply_to.error(ProtocolError::TooLarge, output.bytes()),
+        Outcome::OutOfMemory => reply_to.out_of_memory(output.bytes()),
+        Outcome::Done => reply_to.done(output.bytes()),
+        Outcome::Value(_) | _ => reply_to.server_error("unexpected outcome", output.bytes()),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::connection;
 use crate::counters::{AllCounters, Counters, Totals};
 use crate::listener::{Accepted, ListenError, Listener};
 use crate::options::{DRAIN_AT_ONCE, Options};
+use crate::stats::prefixes::Prefixes;
 
 /// One node's client side: a cheap handle, there before the first client and after the last.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ impl Server {
     pub fn figures(&self) -> Figures {
         let shared = &self.0;
         Figures {
-            version: shared.options.version,
+            version: shared.options.compat.version(),
             uptime_s: shared.started.elapsed().as_secs(),
             threads: shared.open.len(),
             connections_max: shared.options.connections_max,
@@ -140,6 +141,7 @@ pub enum RunError {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) counters: AllCounters,
+    pub(crate) prefixes: Prefixes,
     /// Connections open, by thread.
     pub(crate) open: Vec<AtomicUsize>,
     /// Connections ever served.
@@ -166,6 +168,7 @@ impl Shared {
     pub(crate) fn new(options: Options) -> Self {
         let thread_count = options.threads.max(1);
         Self {
+            prefixes: Prefixes::new(options.prefix_delimiter, options.detail_enabled),
             options,
             counters: AllCounters::new(thread_count),
             open: std::iter::repeat_with(AtomicUsize::default).take(thread_count).collect(),

@@ -3,16 +3,20 @@
 use std::task::Context as TaskContext;
 
 use engine::UnixMillis;
-use protocol::{KEY_LEN_MAX, Limits, Parser, ProtocolError, Refusal, ReplyTo, Request, StatsTopic};
+use protocol::{KEY_LEN_MAX, Limits, Parser, ProtocolError, Refusal, ReplyTo, Request};
 
 use crate::backend::{Backend, Full, Unavailable};
 use crate::buffer::InputBuffer;
 use crate::lower;
+use crate::options::{Auth, Options};
 use crate::output::Output;
 use crate::pending::{Answer, Kind, Pending, unavailable};
 use crate::server::{Context, Shared};
-use crate::stats;
+use crate::stats::prefixes::Asked;
 
+mod admin;
+mod auth;
+mod dump;
 mod keys;
 mod meta;
 
@@ -43,6 +47,8 @@ pub(crate) struct Session<B: Backend> {
     closing: bool,
     /// Requests since others were last let run.
     turn_count: usize,
+    /// A SASL conversation has begun, and the client is to go on.
+    sasl_started: bool,
 }
 
 /// What [`Session::step`] waits for.
@@ -84,6 +90,8 @@ enum Partial {
         reply_to: ReplyTo,
         at: UnixMillis,
     },
+    /// Items are being shown.
+    Dump(dump::Dump),
     /// So many keys of a `gat` have been proposed.
     GetAndTouch {
         proposed_count: usize,
@@ -92,13 +100,15 @@ enum Partial {
 
 impl<B: Backend> Session<B> {
     pub(crate) fn new(backend: B, context: Context) -> Self {
-        let item_len_max = context.shared.options.item_len_max as u64;
+        let options = &context.shared.options;
+        let limits = Limits { item_len_max: options.item_len_max as u64, compat: options.compat };
+        let output = Output::new(options.cas_disabled);
         Self {
             backend,
+            parser: parser(options),
             context,
-            parser: Parser::new(),
-            limits: Limits { item_len_max },
-            output: Output::default(),
+            limits,
+            output,
             pending: Pending::default(),
             skip: 0,
             barrier: None,
@@ -106,6 +116,7 @@ impl<B: Backend> Session<B> {
             no_room: None,
             closing: false,
             turn_count: 0,
+            sasl_started: false,
         }
     }
 
@@ -173,7 +184,7 @@ impl<B: Backend> Session<B> {
         if self.pending.is_full() {
             return Some(Need::AnAnswer);
         }
-        if TURN_COUNT_MAX <= self.turn_count {
+        if self.context.shared.options.requests_per_turn <= self.turn_count {
             self.turn_count = 0;
             self.context.counters.conn_yields.add(1);
             return Some(Need::Yield);
@@ -191,6 +202,9 @@ impl<B: Backend> Session<B> {
             } else {
                 Err(Need::Flush)
             };
+        }
+        if let Partial::Dump(dump) = self.partial {
+            return self.resume_dump(dump);
         }
         match self.parser.parse(input, &self.limits) {
             Ok(None) => Err(Need::Input),
@@ -259,57 +273,24 @@ impl<B: Backend> Session<B> {
             | Request::FlushAll { .. }
             | Request::Store { .. }
             | Request::Touch { .. } => self.write(&request, reply_to),
-            Request::MetaNoop
+            Request::CacheMemlimit { megabytes } => self.limit_memory(megabytes, reply_to),
+            Request::Dump { form, classes } => self.dump(form, classes, reply_to, len),
+            Request::Accepted
+            | Request::Authenticate { .. }
+            | Request::MetaNoop
             | Request::Noop
             | Request::Quit
+            | Request::RefreshCerts
+            | Request::SaslAuth { .. }
+            | Request::SaslList
+            | Request::SaslStep { .. }
+            | Request::Shutdown { .. }
             | Request::Stats { .. }
-            | Request::SlabsAutomove { .. }
             | Request::Verbosity { .. }
             | Request::Version
+            | Request::Watch { .. }
             | _ => self.administer(&request, reply_to),
         }
-    }
-
-    /// Requests about this node.
-    fn administer(&mut self, request: &Request<'_>, reply_to: ReplyTo) -> Result<(), Need> {
-        self.in_order()?;
-        match request {
-            Request::MetaNoop
-            | Request::Noop
-            | Request::SlabsAutomove { .. }
-            | Request::Verbosity { .. } => reply_to.done(self.output.bytes()),
-            Request::Quit => {
-                if let ReplyTo::Binary(_) = reply_to {
-                    reply_to.done(self.output.bytes());
-                }
-                self.closing = true;
-            }
-            Request::Stats { topic: StatsTopic::Reset } => {
-                self.context.shared.counters.reset();
-                reply_to.stats_reset(self.output.bytes());
-            }
-            Request::Stats { topic } => {
-                let out = self.output.bytes();
-                stats::encode(*topic, &self.backend, &self.context.shared, reply_to, out);
-            }
-            Request::Version => {
-                reply_to.version(self.context.shared.options.version, self.output.bytes());
-            }
-            Request::Arithmetic { .. }
-            | Request::Delete { .. }
-            | Request::FlushAll { .. }
-            | Request::Get { .. }
-            | Request::GetAndTouch { .. }
-            | Request::MetaArithmetic(_)
-            | Request::MetaDebug { .. }
-            | Request::MetaDelete(_)
-            | Request::MetaGet(_)
-            | Request::MetaStore(_)
-            | Request::Store { .. }
-            | Request::Touch { .. }
-            | _ => reply_to.error(ProtocolError::UnknownCommand, self.output.bytes()),
-        }
-        Ok(())
     }
 
     fn refuse(&mut self, refusal: Refusal<'_>) -> Result<(), Need> {
@@ -335,6 +316,9 @@ impl<B: Backend> Session<B> {
             return self.administer(request, reply_to);
         };
         let kind = Kind::of(&command);
+        if let Request::Delete { key, .. } = request {
+            self.count_prefix(key, Asked::Delete);
+        }
         if let Request::Delete { key, .. } | Request::Touch { key, .. } = request
             && self.is_missing(key)
         {
@@ -348,7 +332,11 @@ impl<B: Backend> Session<B> {
             reply_to.not_found(self.output.bytes());
             return Ok(());
         }
+        let command = if self.output.hides_cas() { lower::without_cas(command) } else { command };
         self.propose(&command, reply_to, || Answer::Tell { reply_to, kind })?;
+        if let Request::Store { key, .. } = request {
+            self.count_prefix(key, Asked::Set);
+        }
         match kind {
             Kind::Cas | Kind::Store => self.context.counters.cmd_set.add(1),
             Kind::Flush => self.context.counters.cmd_flush.add(1),
@@ -410,5 +398,12 @@ impl<B: Backend> Session<B> {
     }
 }
 
-/// Requests that one connection may execute in a row before others have a turn.
-const TURN_COUNT_MAX: usize = 1024;
+/// What clients may speak, and what they must say first.
+fn parser(options: &Options) -> Parser {
+    match (&options.auth, options.protocol) {
+        (Auth::Sasl(_), _) => Parser::with_sasl(),
+        (Auth::Ascii(_), _) => Parser::with_text_auth(),
+        (Auth::None, Some(protocol)) => Parser::with_protocol(protocol),
+        (Auth::None, None) => Parser::new(),
+    }
+}

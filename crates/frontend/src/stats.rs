@@ -1,10 +1,12 @@
 //! `stats`: memcached's names for what this node has.
 //!
-//! Numbers that memcached has and this server does not (slab classes, LRU segments) are left out
-//! rather than invented; all items count as one class, 1.
+//! All items count as one class, 1. `stats cluster` is ours: what memcached has no name for.
 
+pub(crate) mod prefixes;
+mod settings;
+
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
-use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -27,13 +29,22 @@ pub(crate) fn encode<B: Backend>(
         StatsTopic::Settings => stats.settings(backend, shared),
         StatsTopic::Items => stats.items(backend),
         StatsTopic::Slabs => stats.slabs(backend, shared),
-        StatsTopic::Sizes => stats.put("sizes_status", "disabled"),
-        // Prefixes are not counted: memcached's table of them grows without bound.
-        StatsTopic::Detail(StatsDetail::Dump) | StatsTopic::Conns => {}
-        StatsTopic::Detail(StatsDetail::On | StatsDetail::Off) => return reply_to.done(out),
+        StatsTopic::Sizes => stats.sizes(backend, shared),
+        StatsTopic::Conns => {}
+        StatsTopic::Detail(StatsDetail::Dump) => {
+            if let ReplyTo::Text(_) = reply_to {
+                stats.out.extend_from_slice(shared.prefixes.dump().as_bytes());
+            }
+        }
+        StatsTopic::Detail(turn) => {
+            shared.prefixes.turn(turn == StatsDetail::On);
+            return reply_to.done(out);
+        }
         StatsTopic::CacheDump { class, limit } => stats.cache_dump(backend, class, limit),
         StatsTopic::Other(b"cluster") => {
             backend.cluster_stats(&mut |name, value| stats.put(name, value));
+            stats.put("unavailable", shared.counters.totals().unavailable);
+            stats.put("unaccepted_connections", shared.unaccepting_count.load(Ordering::Relaxed));
         }
         StatsTopic::Other(_) | StatsTopic::Reset | _ => {
             return reply_to.error(ProtocolError::UnknownStats, out);
@@ -57,51 +68,59 @@ impl Stats<'_> {
         self.reply_to.stat(name.as_bytes(), self.value.as_bytes(), self.out);
     }
 
+    fn put_zeros(&mut self, names: &[&str]) {
+        for name in names {
+            self.put(name, 0);
+        }
+    }
+
     fn put_all(&mut self, stats: &[(&str, u64)]) {
         for (name, value) in stats {
             self.put(name, value);
         }
     }
 
+    /// memcached 1.6.18's names in its order. Where there is no such thing here (slab pages, LRU
+    /// queues, hash tables) the number is 0, as it is there when nothing has happened.
     fn general<B: Backend>(&mut self, backend: &B, shared: &Shared) {
+        let options = &shared.options;
+        let open = shared.open_count();
         self.put("pid", std::process::id());
         self.put("uptime", shared.started.elapsed().as_secs());
         self.put("time", Shared::unix_seconds());
-        self.put("version", shared.options.version);
+        self.put("version", options.compat.version());
+        self.put("libevent", "none");
         self.put("pointer_size", usize::BITS);
-        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
-            let (user, system) = (usage.user_time(), usage.system_time());
-            self.put("rusage_user", Seconds(user.tv_sec(), user.tv_usec()));
-            self.put("rusage_system", Seconds(system.tv_sec(), system.tv_usec()));
+        let (user, system) = processor_time();
+        self.put("rusage_user", user);
+        self.put("rusage_system", system);
+        self.put("max_connections", options.connections_max);
+        self.put("curr_connections", open);
+        self.put("total_connections", shared.accepted_count.load(Ordering::Relaxed));
+        self.put("rejected_connections", shared.rejected_count.load(Ordering::Relaxed));
+        self.put("connection_structures", open);
+        self.put_zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
+        self.put_zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free"]);
+        self.put_zeros(&["read_buf_oom", "reserved_fds"]);
+        self.operations(backend, shared);
+        self.put_zeros(&["hash_power_level", "hash_bytes", "hash_is_expanding"]);
+        self.put_zeros(&["slab_reassign_rescues", "slab_reassign_chunk_rescues"]);
+        self.put_zeros(&["slab_reassign_evictions_nomem", "slab_reassign_inline_reclaim"]);
+        self.put_zeros(&["slab_reassign_busy_items", "slab_reassign_busy_deletes"]);
+        self.put_zeros(&["slab_reassign_running", "slabs_moved"]);
+        if options.lru_crawler_shown {
+            self.put_zeros(&["lru_crawler_running", "lru_crawler_starts"]);
         }
-        self.connections(backend, shared);
-        self.operations(shared);
-        let engine = backend.engine_stats();
-        self.put_all(&[
-            ("limit_maxbytes", engine.memory_limit),
-            ("bytes", engine.bytes),
-            ("curr_items", engine.items),
-            ("total_items", engine.total_items),
-            ("evictions", engine.evictions),
-            ("evicted_unexpired", engine.evicted_unexpired),
-            ("reclaimed", engine.reclaimed),
-        ]);
+        if options.lru_maintainer_shown {
+            self.put_zeros(&["lru_maintainer_juggles"]);
+        }
+        self.put_zeros(&["malloc_fails", "log_worker_dropped", "log_worker_written"]);
+        self.put_zeros(&["log_watcher_skipped", "log_watcher_sent", "log_watchers"]);
+        self.put_zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
+        self.all_items(backend, shared);
     }
 
-    fn connections<B: Backend>(&mut self, backend: &B, shared: &Shared) {
-        let count = |count: usize| count as u64;
-        self.put_all(&[
-            ("max_connections", count(shared.options.connections_max)),
-            ("curr_connections", count(shared.open_count())),
-            ("total_connections", shared.accepted_count.load(Ordering::Relaxed)),
-            ("rejected_connections", shared.rejected_count.load(Ordering::Relaxed)),
-            ("unaccepted_connections", shared.unaccepting_count.load(Ordering::Relaxed)),
-            ("accepting_conns", u64::from(backend.accepting())),
-            ("threads", count(shared.open.len())),
-        ]);
-    }
-
-    fn operations(&mut self, shared: &Shared) {
+    fn operations<B: Backend>(&mut self, backend: &B, shared: &Shared) {
         let totals = shared.counters.totals();
         self.put_all(&[
             ("cmd_get", totals.cmd_get),
@@ -111,6 +130,8 @@ impl Stats<'_> {
             ("cmd_meta", totals.cmd_meta),
             ("get_hits", totals.get_hits),
             ("get_misses", totals.get_misses),
+            ("get_expired", totals.get_expired),
+            ("get_flushed", totals.get_flushed),
             ("delete_misses", totals.delete_misses),
             ("delete_hits", totals.delete_hits),
             ("incr_misses", totals.incr_misses),
@@ -124,47 +145,68 @@ impl Stats<'_> {
             ("touch_misses", totals.touch_misses),
             ("store_too_large", totals.store_too_large),
             ("store_no_memory", totals.store_no_memory),
-            ("auth_cmds", 0),
-            ("auth_errors", 0),
-            ("unavailable", totals.unavailable),
+            ("auth_cmds", totals.auth_cmds),
+            ("auth_errors", totals.auth_errors),
             ("bytes_read", totals.bytes_read),
             ("bytes_written", totals.bytes_written),
+            ("limit_maxbytes", backend.engine_stats().memory_limit),
+            ("accepting_conns", u64::from(backend.accepting())),
+            ("listen_disabled_num", 0),
+            ("time_in_listen_disabled_us", 0),
+            ("threads", shared.open.len() as u64),
             ("conn_yields", totals.conn_yields),
         ]);
     }
 
-    fn settings<B: Backend>(&mut self, backend: &B, shared: &Shared) {
-        let options = &shared.options;
-        self.put("maxbytes", backend.engine_stats().memory_limit);
-        self.put("maxconns", options.connections_max);
-        self.put("num_threads", shared.open.len());
-        self.put("tcp_backlog", options.backlog);
-        self.put("item_size_max", options.item_len_max);
-        self.put("cas_enabled", "yes");
-        self.put("client_flags_size", 4);
-        self.put("binding_protocol", "auto-negotiate");
-        self.put("auth_enabled_sasl", "no");
-        self.put("maxconns_fast", "yes");
-        self.put("flush_enabled", if options.flush_all_refused { "no" } else { "yes" });
-        self.put("dump_enabled", "yes");
-        self.put("detail_enabled", "no");
-        for (name, value) in &options.settings {
-            self.put(name, value);
+    fn all_items<B: Backend>(&mut self, backend: &B, shared: &Shared) {
+        let (options, engine) = (&shared.options, backend.engine_stats());
+        self.put_all(&[
+            ("bytes", engine.bytes),
+            ("curr_items", engine.items),
+            ("total_items", engine.total_items),
+        ]);
+        self.put_zeros(&["slab_global_page_pool", "expired_unfetched", "evicted_unfetched"]);
+        if options.lru_maintainer_shown {
+            self.put_zeros(&["evicted_active"]);
+        }
+        self.put("evictions", engine.evictions);
+        self.put("reclaimed", engine.reclaimed);
+        self.put_zeros(&["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked"]);
+        if options.lru_maintainer_shown {
+            self.put_zeros(&["moves_to_cold", "moves_to_warm", "moves_within_lru"]);
+            self.put_zeros(&["direct_reclaims", "lru_bumps_dropped"]);
         }
     }
 
+    /// All items are one class, in one queue.
     fn items<B: Backend>(&mut self, backend: &B) {
         let engine = backend.engine_stats();
-        if engine.items != 0 {
-            self.put_all(&[
-                ("items:1:number", engine.items),
-                ("items:1:mem_requested", engine.bytes),
-                ("items:1:evicted", engine.evictions),
-                ("items:1:evicted_nonzero", engine.evicted_unexpired),
-                ("items:1:outofmemory", engine.out_of_memory),
-                ("items:1:reclaimed", engine.reclaimed),
-            ]);
+        if engine.items == 0 {
+            return;
         }
+        self.put_all(&[
+            ("items:1:number", engine.items),
+            ("items:1:number_hot", 0),
+            ("items:1:number_warm", 0),
+            ("items:1:number_cold", engine.items),
+        ]);
+        self.put_zeros(&["items:1:age_hot", "items:1:age_warm", "items:1:age"]);
+        self.put_all(&[
+            ("items:1:mem_requested", engine.bytes),
+            ("items:1:evicted", engine.evictions),
+            ("items:1:evicted_nonzero", 0),
+            ("items:1:evicted_time", 0),
+            ("items:1:outofmemory", engine.out_of_memory),
+            ("items:1:tailrepairs", 0),
+            ("items:1:reclaimed", engine.reclaimed),
+        ]);
+        self.put_zeros(&["items:1:expired_unfetched", "items:1:evicted_unfetched"]);
+        self.put_zeros(&["items:1:evicted_active", "items:1:crawler_reclaimed"]);
+        self.put_zeros(&["items:1:crawler_items_checked", "items:1:lrutail_reflocked"]);
+        self.put_zeros(&["items:1:moves_to_cold", "items:1:moves_to_warm"]);
+        self.put_zeros(&["items:1:moves_within_lru", "items:1:direct_reclaims"]);
+        self.put_zeros(&["items:1:hits_to_hot", "items:1:hits_to_warm"]);
+        self.put_zeros(&["items:1:hits_to_cold", "items:1:hits_to_temp"]);
     }
 
     /// memcached's prometheus exporter takes a class without `cmd_set`, `cas_hits` and `cas_badval`
@@ -173,8 +215,11 @@ impl Stats<'_> {
         let engine = backend.engine_stats();
         if engine.items != 0 {
             let totals = shared.counters.totals();
+            self.put_zeros(&["1:chunk_size", "1:chunks_per_page", "1:total_pages"]);
+            self.put("1:total_chunks", engine.items);
+            self.put("1:used_chunks", engine.items);
+            self.put_zeros(&["1:free_chunks", "1:free_chunks_end"]);
             self.put_all(&[
-                ("1:used_chunks", engine.items),
                 ("1:get_hits", totals.get_hits),
                 ("1:cmd_set", totals.cmd_set),
                 ("1:delete_hits", totals.delete_hits),
@@ -197,17 +242,43 @@ impl Stats<'_> {
         let item_count_max = if limit == 0 { u32::MAX } else { limit };
         let len_max = self.out.len() + DUMP_LEN_MAX;
         let mut item_count = 0;
-        backend.for_each_item(&mut |item| {
+        let parts = (0..).map_while(|part| backend.part(part));
+        for (item, _) in parts.flatten() {
             let deadline_s = item.deadline().map_or(0, |deadline| deadline.0 / 1000);
             self.reply_to.dumped_item(item.key(), item.value().len(), deadline_s, self.out);
             item_count += 1;
-            if item_count < item_count_max && self.out.len() < len_max {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
+            if item_count_max <= item_count || len_max <= self.out.len() {
+                return;
             }
-        });
+        }
     }
+
+    /// How many items there are of each size, in steps of 32 bytes; memcached keeps the account,
+    /// this looks at all items.
+    fn sizes<B: Backend>(&mut self, backend: &B, shared: &Shared) {
+        if !shared.options.sizes_tracked {
+            return self.put("sizes_status", "disabled");
+        }
+        let mut counts = BTreeMap::new();
+        for (item, _) in (0..).map_while(|part| backend.part(part)).flatten() {
+            let value_len = item.value().len() as u64;
+            let len = protocol::item_len(item.key().len(), item.flags(), value_len);
+            *counts.entry(len.next_multiple_of(SIZE_STEP)).or_insert(0_u64) += 1;
+        }
+        self.put("sizes_status", "enabled");
+        for (len, count) in counts {
+            self.put(&len.to_string(), count);
+        }
+    }
+}
+
+/// Used by this process, of the program and of the system for it.
+fn processor_time() -> (Seconds, Seconds) {
+    let seconds = |time: nix::sys::time::TimeVal| Seconds(time.tv_sec(), time.tv_usec());
+    // It does not fail; if it did, nobody should be without the other numbers.
+    getrusage(UsageWho::RUSAGE_SELF).map_or((Seconds(0, 0), Seconds(0, 0)), |usage| {
+        (seconds(usage.user_time()), seconds(usage.system_time()))
+    })
 }
 
 /// Seconds and microseconds of processor time.
@@ -219,5 +290,6 @@ impl Display for Seconds {
     }
 }
 
+const SIZE_STEP: u64 = 32;
 /// Longest answer to `stats cachedump`; memcached has the same limit.
 const DUMP_LEN_MAX: usize = 2 * 1024 * 1024;

@@ -5,15 +5,14 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use engine::{
-    Applied, BatchBuilder, Command, EngineStats, Item, LogIndex, Origin, Outcome, Reader, Settings,
-    StateMachine, UnixMillis, Usage,
+    Applied, BatchBuilder, Command, EngineStats, Item, LogIndex, Missing, Origin, Outcome, Reader,
+    Settings, StateMachine, UnixMillis, Usage,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -276,8 +275,12 @@ impl Backend for OneNode {
         self.0.reader.stats()
     }
 
-    fn for_each_item(&self, visit: &mut dyn FnMut(&Item) -> ControlFlow<()>) {
-        self.0.reader.for_each_key(self.now(), visit);
+    fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
+        self.0.reader.why_missing(key, at)
+    }
+
+    fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {
+        self.0.reader.part(part, self.now())
     }
 
     fn cluster_stats(&self, stat: &mut dyn FnMut(&str, &dyn Display)) {

@@ -1,5 +1,6 @@
 //! Connections over pipes: no socket, and pipes as narrow as one byte.
 
+mod admin;
 mod bounds;
 mod meta;
 mod order;

@@ -190,6 +190,8 @@ fn dumped_keys_are_those_that_are_there() -> anyhow::Result<()> {
         "END",
         "END",
         "STAT nodes 1",
+        "STAT unavailable 0",
+        "STAT unaccepted_connections 0",
         "END",
         "ERROR",
         "RESET",

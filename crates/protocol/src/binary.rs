@@ -31,8 +31,19 @@ use crate::{
 /// The first byte of every binary request, and of no text request.
 pub(crate) const MAGIC_REQUEST: u8 = 0x80;
 
+/// Whether clients prove who they are by SASL (`-S`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sasl {
+    /// They need not, and cannot.
+    Off,
+    /// This one has.
+    Passed,
+    /// Nothing else is served.
+    Required,
+}
+
 /// Parses one request.
-pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
+pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits, sasl: Sasl) -> Step<'a> {
     if input.first().is_some_and(|magic| *magic != MAGIC_REQUEST) {
         return Step::hang_up(input.len());
     }
@@ -44,8 +55,11 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
     let Some(value_len) = header.value_len() else {
         return Step::fatal(ProtocolError::UnknownCommand, reply_to, HEADER_LEN);
     };
+    if sasl == Sasl::Required && !header.needs_no_sasl() {
+        return Step::fatal(ProtocolError::AuthRequired, reply_to, HEADER_LEN);
+    }
     let consumed = HEADER_LEN + header.body_len as usize;
-    match header.shape(value_len) {
+    match header.shape(value_len, sasl) {
         Shape::Known => {}
         Shape::Malformed => return Step::fatal(ProtocolError::BadFormat, reply_to, HEADER_LEN),
         Shape::Unknown => return Step::refused(ProtocolError::UnknownCommand, reply_to, consumed),
@@ -64,6 +78,9 @@ pub(crate) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Step<'a> {
             matches!(header.opcode, opcode::SET | opcode::SETQ).then(|| MetaKey::plain(key));
         let error = ProtocolError::TooLarge;
         return Step::Refused(Refusal { error, reply_to, consumed, close: false, delete });
+    }
+    if header.is_sasl() && (MECHANISM_LEN_MAX < key.len() || SASL_DATA_LEN_MAX < value_len) {
+        return Step::refused(ProtocolError::BadFormat, reply_to, consumed);
     }
     let Some(value) = rest.get(..value_len as usize) else {
         return Step::More { needed: consumed, scanned: 0 };
@@ -120,8 +137,17 @@ impl Header {
         HEADER_LEN + usize::from(self.extras_len) + usize::from(self.key_len)
     }
 
+    /// Begins or continues a conversation about who the client is.
+    fn is_sasl(&self) -> bool {
+        matches!(self.opcode, opcode::SASL_AUTH | opcode::SASL_STEP)
+    }
+
+    fn needs_no_sasl(&self) -> bool {
+        self.is_sasl() || matches!(self.opcode, opcode::SASL_LIST | opcode::VERSION)
+    }
+
     /// Judges the lengths by the opcode.
-    fn shape(&self, value_len: u32) -> Shape {
+    fn shape(&self, value_len: u32, sasl: Sasl) -> Shape {
         use opcode::*;
         let too_long = KEY_LEN_MAX < self.key_len.into() || BINARY_BODY_LEN_MAX < self.body_len;
         let has_key = self.key_len != 0;
@@ -145,7 +171,8 @@ impl Header {
         match self.opcode {
             _ if too_long || !well_formed => Shape::Malformed,
             // Without SASL these are unknown, but not before their shape has been looked at.
-            SASL_LIST | SASL_AUTH | SASL_STEP => Shape::Unknown,
+            SASL_LIST | SASL_AUTH | SASL_STEP if sasl == Sasl::Off => Shape::Unknown,
+            SASL_LIST | SASL_AUTH | SASL_STEP => Shape::Known,
             GET..=PREPENDQ | TOUCH..=GATQ | GATK | GATKQ => Shape::Known,
             _ => Shape::Unknown,
         }
@@ -208,6 +235,9 @@ impl Header {
             FLUSH | FLUSHQ => Request::FlushAll { exptime },
             NOOP => Request::Noop,
             QUIT | QUITQ => Request::Quit,
+            SASL_AUTH => Request::SaslAuth { mechanism: key, data: value },
+            SASL_LIST => Request::SaslList,
+            SASL_STEP => Request::SaslStep { mechanism: key, data: value },
             STAT => Request::Stats { topic: stats_topic(key)? },
             VERSION => Request::Version,
             // `shape` lets nothing else through.
@@ -266,6 +296,11 @@ fn number_u32(mut bytes: &[u8]) -> u32 {
 }
 
 const HEADER_LEN: usize = 24;
+
+/// Longest name of a SASL mechanism, as in memcached.
+const MECHANISM_LEN_MAX: usize = 32;
+/// Longer than any user and password; memcached takes whatever fits an item.
+const SASL_DATA_LEN_MAX: u32 = 16 * 1024;
 
 /// The exptime that says: do not create a missing item.
 const NO_INITIAL: u32 = 0xffff_ffff;

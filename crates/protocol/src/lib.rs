@@ -51,10 +51,13 @@ mod words;
 
 pub use error::{ProtocolError, Refusal};
 pub use limits::{
-    BINARY_BODY_LEN_MAX, GET_LINE_LEN_MAX, ITEM_OVERHEAD_LEN, KEY_LEN_MAX, LINE_LEN_MAX, Limits,
-    item_len,
+    BINARY_BODY_LEN_MAX, Compat, GET_LINE_LEN_MAX, ITEM_OVERHEAD_LEN, KEY_LEN_MAX, LINE_LEN_MAX,
+    Limits, item_len,
 };
 pub use meta::{KeyBuffer, MetaArithmetic, MetaDelete, MetaGet, MetaKey, MetaStore};
 pub use parser::{Parsed, Parser, Protocol};
-pub use reply::{BinaryReply, MetaItem, MetaReply, MetaStatus, ReplyTo, TextReply};
-pub use request::{Direction, Initial, Keys, Request, StatsDetail, StatsTopic, StoreMode};
+pub use reply::{BinaryReply, DumpedItem, MetaItem, MetaReply, MetaStatus, ReplyTo, TextReply};
+pub use request::{
+    Direction, DumpClasses, DumpForm, Initial, Keys, Request, StatsDetail, StatsTopic, StoreMode,
+    WatchTopics,
+};

@@ -1,15 +1,45 @@
 //! What a client may ask for at most.
 
-/// Limits that the operator sets. The rest are constants of the protocol.
+/// What the operator decides about requests. The rest are constants of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest item in bytes as memcached counts it (`-I`): [`item_len`] may not exceed it.
     pub item_len_max: u64,
+    /// Which memcached's replies to expect where two of them differ.
+    pub compat: Compat,
+}
+
+/// Which memcached is followed where two of them answer differently.
+///
+/// | request | 1.6.18 | 1.6.45 |
+/// |---|---|---|
+/// | `cas` without its cas unique | `ERROR`, and the block is read as commands | one `CLIENT_ERROR` |
+/// | an empty line | `ERROR` | `CLIENT_ERROR bad command line format` |
+/// | `shutdown` where it is off | `ERROR: shutdown not enabled` | `SERVER_ERROR: shutdown not enabled` |
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Compat {
+    /// Debian 12's.
+    #[default]
+    V1_6_18,
+    /// The newest.
+    V1_6_45,
+}
+
+impl Compat {
+    /// What `version` answers. Clients read `1.6.x` from it and choose their commands by that:
+    /// Dalli refuses anything below 1.6.27, and nothing that came between 1.6.18 and that is
+    /// missing here.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::V1_6_18 => "1.6.27",
+            Self::V1_6_45 => "1.6.45",
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { item_len_max: 1024 * 1024 }
+        Self { item_len_max: 1024 * 1024, compat: Compat::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The entry to both parsers, and what they must remember between reads.
 
-use crate::binary;
+use crate::binary::{self, Sasl};
 use crate::{Limits, ProtocolError, Refusal, ReplyTo, Request, TextReply, text};
 
 /// Which dialect a connection speaks.
@@ -49,6 +49,7 @@ pub struct Parsed<'a> {
 #[derive(Debug, Clone)]
 pub struct Parser {
     protocol: Option<Protocol>,
+    gate: Gate,
     /// Length below which the unconsumed input cannot hold a whole request.
     needed: usize,
     /// Bytes at the front that hold no line end.
@@ -58,7 +59,27 @@ pub struct Parser {
 impl Parser {
     /// A parser that tells the dialect by the first byte.
     pub fn new() -> Self {
-        Self { protocol: None, needed: 1, scanned: 0 }
+        Self { protocol: None, gate: Gate::Open, needed: 1, scanned: 0 }
+    }
+
+    /// A binary parser that lets nothing through but SASL and VERSION (`-S`), until
+    /// [`Parser::let_in`]; anything else is refused and closes the connection.
+    pub fn with_sasl() -> Self {
+        Self { gate: Gate::Sasl(Sasl::Required), ..Self::with_protocol(Protocol::Binary) }
+    }
+
+    /// A text parser that lets nothing through but [`Request::Authenticate`] (`-Y`), until
+    /// [`Parser::let_in`].
+    pub fn with_text_auth() -> Self {
+        Self { gate: Gate::Text, ..Self::with_protocol(Protocol::Text) }
+    }
+
+    /// The client has proven who it is.
+    pub fn let_in(&mut self) {
+        self.gate = match self.gate {
+            Gate::Sasl(_) => Gate::Sasl(Sasl::Passed),
+            Gate::Open | Gate::Text => Gate::Open,
+        };
     }
 
     /// A parser for one dialect (`-B ascii`, `-B binary`).
@@ -100,7 +121,11 @@ impl Parser {
         };
         let protocol = *self.protocol.get_or_insert_with(|| Protocol::detect(*first_byte));
         let step = match protocol {
-            Protocol::Binary => binary::parse(input, limits),
+            Protocol::Binary => {
+                let sasl = if let Gate::Sasl(sasl) = self.gate { sasl } else { Sasl::Off };
+                binary::parse(input, limits, sasl)
+            }
+            Protocol::Text if self.gate == Gate::Text => text::auth::parse(input),
             Protocol::Text => text::parse(input, self.scanned, limits),
         };
         (self.needed, self.scanned) = match step {
@@ -119,6 +144,14 @@ impl Default for Parser {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a client has to pass before it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Sasl(Sasl),
+    Text,
 }
 
 /// What one look at the input gave.

@@ -1,16 +1,18 @@
 //! Replies in the dialect of the request they answer.
 
 mod binary;
+mod dump;
 mod meta;
 mod text;
 
 use bytes::BufMut;
 
 pub use self::binary::BinaryReply;
+pub use self::dump::DumpedItem;
 pub(crate) use self::meta::{MetaCommand, Returned, Returns};
 pub use self::meta::{MetaItem, MetaReply, MetaStatus};
 pub use self::text::TextReply;
-use crate::ProtocolError;
+use crate::{DumpForm, ProtocolError};
 
 /// How, and whether, to answer one request; small, and free of the input's lifetime, so that a
 /// reply can be encoded long after the request's bytes are gone.
@@ -186,11 +188,54 @@ impl ReplyTo {
     }
 }
 
+/// Dumps, which only text has.
+impl ReplyTo {
+    /// One item of a dump; `with_flags` as memcached does since 1.6.22 in `metadump`.
+    pub fn dump_item(
+        self,
+        form: DumpForm,
+        item: &DumpedItem<'_>,
+        with_flags: bool,
+        out: &mut impl BufMut,
+    ) {
+        if let Self::Text(_) = self {
+            match form {
+                DumpForm::Metadump => dump::meta(item, with_flags, out),
+                DumpForm::Mgdump => dump::mg(item, out),
+            }
+        }
+    }
+
+    /// There are no more items.
+    pub fn dump_end(self, form: DumpForm, out: &mut impl BufMut) {
+        if let Self::Text(_) = self {
+            out.put_slice(match form {
+                DumpForm::Metadump => b"END\r\n",
+                DumpForm::Mgdump => b"EN\r\n",
+            });
+        }
+    }
+}
+
 /// Errors.
 impl ReplyTo {
     /// The request was refused.
     pub fn error(self, error: ProtocolError, out: &mut impl BufMut) {
         either!(self, error(error, out));
+    }
+
+    /// SASL: what there is to say, mechanisms or that it worked.
+    pub fn sasl(self, text: &str, out: &mut impl BufMut) {
+        if let Self::Binary(reply) = self {
+            reply.sasl(text.as_bytes(), out);
+        }
+    }
+
+    /// SASL: the client is to go on.
+    pub fn sasl_continue(self, out: &mut impl BufMut) {
+        if let Self::Binary(reply) = self {
+            reply.sasl_continue(out);
+        }
     }
 
     /// This node cannot answer now, or does not know what became of the write.

@@ -7,6 +7,9 @@ use crate::{MetaArithmetic, MetaDelete, MetaGet, MetaKey, MetaStore};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request<'a> {
+    /// Slab and LRU commands: understood, and without effect, as there are no slabs; answered by
+    /// [`crate::ReplyTo::done`].
+    Accepted,
     /// `incr`, `decr`.
     Arithmetic {
         /// Up or down.
@@ -20,12 +23,32 @@ pub enum Request<'a> {
         /// Only if the item still has this cas unique (binary only).
         cas: Option<u64>,
     },
+    /// The `set` by which a text client says who it is (`-Y`); answered by
+    /// [`crate::ReplyTo::stored`] or [`crate::ProtocolError::AuthFailed`].
+    Authenticate {
+        /// Who.
+        user: &'a [u8],
+        /// The secret.
+        password: &'a [u8],
+    },
+    /// `cache_memlimit`.
+    CacheMemlimit {
+        /// The new limit in MiB, 8 to 1,000,000,000.
+        megabytes: u32,
+    },
     /// `delete`.
     Delete {
         /// The item's key.
         key: &'a [u8],
         /// Only if the item still has this cas unique (binary only).
         cas: Option<u64>,
+    },
+    /// `lru_crawler metadump`, `lru_crawler mgdump`.
+    Dump {
+        /// What is shown of an item.
+        form: DumpForm,
+        /// A class of items; all there are is class 1.
+        classes: DumpClasses,
     },
     /// `flush_all`.
     FlushAll {
@@ -64,6 +87,31 @@ pub enum Request<'a> {
     /// Close the connection after what came before, and this ([`crate::ReplyTo::done`]: an
     /// answer for QUIT, silence for QUITQ and a text `quit`), have been answered.
     Quit,
+    /// `refresh_certs`.
+    RefreshCerts,
+    /// SASL AUTH: begins a conversation; answered by [`crate::ReplyTo::sasl`],
+    /// [`crate::ReplyTo::sasl_continue`] or [`crate::ProtocolError::AuthFailed`].
+    SaslAuth {
+        /// The name of the mechanism, at most 32 bytes.
+        mechanism: &'a [u8],
+        /// The client's first words; may be empty.
+        data: &'a [u8],
+    },
+    /// SASL LIST MECHS: answered by [`crate::ReplyTo::sasl`] with names and spaces.
+    SaslList,
+    /// SASL STEP: goes on with a conversation, as [`Request::SaslAuth`].
+    SaslStep {
+        /// As in the request that began it.
+        mechanism: &'a [u8],
+        /// The client's next words.
+        data: &'a [u8],
+    },
+    /// `shutdown`.
+    Shutdown {
+        /// Whether it was `shutdown graceful`; `None` for an unknown word
+        /// ([`crate::ProtocolError::BadShutdownMode`], where it is allowed at all).
+        graceful: Option<bool>,
+    },
     /// `stats`.
     Stats {
         /// Which of them.
@@ -87,11 +135,6 @@ pub enum Request<'a> {
         /// Only if the item still has this cas unique. `Some(0)` never matches.
         cas: Option<u64>,
     },
-    /// `slabs automove`.
-    SlabsAutomove {
-        /// The level asked for, 0 to 2 in memcached.
-        level: u32,
-    },
     /// `touch`.
     Touch {
         /// The item's key.
@@ -106,6 +149,63 @@ pub enum Request<'a> {
     },
     /// `version`.
     Version,
+    /// `watch`: the connection shows events from now on.
+    Watch {
+        /// Which; `None` for an unknown word ([`crate::ProtocolError::UnknownCommand`], where it is
+        /// allowed at all).
+        topics: Option<WatchTopics>,
+    },
+}
+
+/// What a dump shows of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpForm {
+    /// `key=.. exp=.. la=.. cas=.. fetch=.. cls=.. size=..`.
+    Metadump,
+    /// `mg key`, to be sent to another server.
+    Mgdump,
+}
+
+/// Which items a dump shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpClasses {
+    /// `all`, `hash`, or a list with class 1.
+    All,
+    /// A list without class 1, in which there are none.
+    Empty,
+}
+
+/// Events that `watch` shows, a set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchTopics(u8);
+
+impl WatchTopics {
+    /// Connections that come and go.
+    pub const CONNEVENTS: Self = Self(1);
+    /// Items that make room.
+    pub const EVICTIONS: Self = Self(2);
+    /// Keys read.
+    pub const FETCHERS: Self = Self(4);
+    /// Stores and deletes.
+    pub const MUTATIONS: Self = Self(8);
+    /// No event: that of memcached's proxy, raw commands and system events, which there are not.
+    pub const NONE: Self = Self(0);
+
+    /// Both sets together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the sets have something in common.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The set as a number.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
 }
 
 /// Under which condition a value is stored.

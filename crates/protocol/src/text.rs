@@ -9,7 +9,9 @@
 //! - A `<bytes>` beyond 32 bits is refused; it does not wrap to a length that nobody meant.
 //! - `gat` and `gats` lines may be as long as `get` lines.
 
+mod admin;
 mod arguments;
+pub(crate) mod auth;
 mod meta;
 mod number;
 
@@ -20,8 +22,8 @@ use self::number::{parse_i32, parse_i64, parse_u32, parse_u64};
 use crate::parser::Step;
 use crate::words::Words;
 use crate::{
-    Direction, GET_LINE_LEN_MAX, KEY_LEN_MAX, Keys, LINE_LEN_MAX, Limits, MetaKey, ProtocolError,
-    Refusal, ReplyTo, Request, StatsDetail, StatsTopic, StoreMode, TextReply, item_len,
+    Compat, Direction, GET_LINE_LEN_MAX, KEY_LEN_MAX, Keys, LINE_LEN_MAX, Limits, MetaKey,
+    ProtocolError, Refusal, ReplyTo, Request, StoreMode, TextReply, item_len,
 };
 
 /// Parses one request. The first `scanned` bytes of `input` are known to hold no line end.
@@ -41,12 +43,15 @@ pub(crate) fn parse<'a>(input: &'a [u8], scanned: usize, limits: &Limits) -> Ste
     }
     let (line, block) = input.split_at(line_end);
     let block = block.get(1..).unwrap_or_default();
-    // A line of CR alone stays as it is in memcached; it is an unknown command either way.
-    let line = match line {
+    Command { line: without_cr(line), consumed: line_end + 1, block, limits }.parse()
+}
+
+/// A line of CR alone stays as it is in memcached; it is an unknown command either way.
+fn without_cr(line: &[u8]) -> &[u8] {
+    match line {
         [line @ .., b'\r'] if !line.is_empty() => line,
         _ => line,
-    };
-    Command { line, consumed: line_end + 1, block, limits }.parse()
+    }
 }
 
 /// Whether `input` begins like the only lines that may be long.
@@ -83,6 +88,7 @@ impl<'a> Command<'a, '_> {
             b"set" => self.store(StoreMode::Set, &arguments),
             b"add" => self.store(StoreMode::Add, &arguments),
             b"append" => self.store(StoreMode::Append, &arguments),
+            b"cache_memlimit" => self.cache_memlimit(&arguments),
             b"cas" => self.compare_and_swap(&arguments),
             b"decr" => self.arithmetic(Direction::Decrement, &arguments),
             b"delete" => self.delete(&arguments),
@@ -90,16 +96,21 @@ impl<'a> Command<'a, '_> {
             b"gat" => self.get_and_touch(words, false),
             b"gats" => self.get_and_touch(words, true),
             b"incr" => self.arithmetic(Direction::Increment, &arguments),
+            b"lru" if 2 <= arguments.count() => self.lru(&arguments),
+            b"lru_crawler" => self.lru_crawler(&arguments),
             b"prepend" => self.store(StoreMode::Prepend, &arguments),
             // `noreply`, because the answer to a text `quit` is the end of the connection.
             b"quit" => self.done(Request::Quit, NOREPLY),
+            b"refresh_certs" => self.done(Request::RefreshCerts, arguments.reply()),
             b"replace" => self.store(StoreMode::Replace, &arguments),
-            b"shutdown" => self.refused(ProtocolError::ShutdownNotEnabled, REPLY),
+            b"shutdown" => self.shutdown(&arguments),
             b"slabs" => self.slabs(&arguments),
             b"stats" => self.stats(&arguments),
             b"touch" => self.touch(&arguments),
             b"verbosity" => self.verbosity(&arguments),
             b"version" => self.done(Request::Version, REPLY),
+            b"watch" => self.watch(words),
+            b"" | b"\r" => self.empty_line(),
             _ => self.unknown(name),
         }
     }
@@ -143,6 +154,7 @@ impl<'a> Command<'a, '_> {
     fn compare_and_swap(&self, arguments: &Arguments<'a>) -> Step<'a> {
         match arguments.count() {
             5 | 6 => self.store_block(StoreMode::Set, true, arguments),
+            4 if self.limits.compat == Compat::V1_6_45 => self.store_without_cas(arguments),
             _ => self.refused(ProtocolError::UnknownCommand, REPLY),
         }
     }
@@ -181,6 +193,17 @@ impl<'a> Command<'a, '_> {
             value,
             cas,
         })
+    }
+
+    /// A `cas` that lacks its cas unique: its block is dropped, where its length can be believed.
+    fn store_without_cas(&self, arguments: &Arguments<'a>) -> Step<'a> {
+        let value_len = parse_i64(arguments.get(3)).and_then(|len| usize::try_from(len).ok());
+        let block_len = match value_len {
+            Some(value_len @ ..=VALUE_LEN_MAX) => value_len + 2,
+            _ => 0,
+        };
+        let consumed = self.consumed.saturating_add(block_len);
+        Step::refused(ProtocolError::BadFormat, ReplyTo::Text(REPLY), consumed)
     }
 
     /// The request around the value that follows the line.
@@ -261,51 +284,6 @@ impl<'a> Command<'a, '_> {
         }
     }
 
-    fn verbosity(&self, arguments: &Arguments<'a>) -> Step<'a> {
-        let (1 | 2) = arguments.count() else {
-            return self.refused(ProtocolError::UnknownCommand, REPLY);
-        };
-        match parse_u32(arguments.get(0)) {
-            None => self.refused(ProtocolError::BadFormat, arguments.reply()),
-            Some(level) => self.done(Request::Verbosity { level }, arguments.reply()),
-        }
-    }
-
-    /// `slabs automove` is understood and has no effect: there are no slabs to move.
-    fn slabs(&self, arguments: &Arguments<'a>) -> Step<'a> {
-        match (arguments.get(0), arguments.count()) {
-            (b"automove", 2 | 3) => match parse_u32(arguments.get(1)) {
-                None => self.refused(ProtocolError::BadFormat, arguments.reply()),
-                Some(level) => self.done(Request::SlabsAutomove { level }, arguments.reply()),
-            },
-            _ => self.refused(ProtocolError::UnknownCommand, REPLY),
-        }
-    }
-
-    fn stats(&self, arguments: &Arguments<'a>) -> Step<'a> {
-        let topic = if arguments.count() == 0 {
-            Ok(StatsTopic::General)
-        } else {
-            match arguments.get(0) {
-                b"cachedump" => cache_dump(arguments),
-                b"conns" => Ok(StatsTopic::Conns),
-                b"detail" => match arguments.get(1) {
-                    b"dump" => Ok(StatsTopic::Detail(StatsDetail::Dump)),
-                    b"off" => Ok(StatsTopic::Detail(StatsDetail::Off)),
-                    b"on" => Ok(StatsTopic::Detail(StatsDetail::On)),
-                    _ => Err(ProtocolError::BadStatsDetail),
-                },
-                b"reset" => Ok(StatsTopic::Reset),
-                b"settings" => Ok(StatsTopic::Settings),
-                name => Ok(StatsTopic::named(name)),
-            }
-        };
-        match topic {
-            Err(error) => self.refused(error, REPLY),
-            Ok(topic) => self.done(Request::Stats { topic }, REPLY),
-        }
-    }
-
     /// A browser, or somebody who makes it talk to us, is hung up on; anybody else is told.
     fn unknown(&self, name: &[u8]) -> Step<'a> {
         let ours = match name {
@@ -330,20 +308,6 @@ impl<'a> Command<'a, '_> {
     }
 }
 
-fn cache_dump<'a>(arguments: &Arguments<'a>) -> Result<StatsTopic<'a>, ProtocolError> {
-    if arguments.count() < 3 {
-        return Err(ProtocolError::BadCommandLine);
-    }
-    let (Some(class), Some(limit)) = (parse_u32(arguments.get(1)), parse_u32(arguments.get(2)))
-    else {
-        return Err(ProtocolError::BadFormat);
-    };
-    if SLAB_CLASSES <= class {
-        return Err(ProtocolError::BadSlabClass);
-    }
-    Ok(StatsTopic::CacheDump { class, limit })
-}
-
 const REPLY: TextReply = TextReply { noreply: false, with_cas: false };
 const NOREPLY: TextReply = TextReply { noreply: true, with_cas: false };
 
@@ -353,7 +317,6 @@ const VALUE_LEN_MAX: usize = i32::MAX as usize - 2;
 const LEADING_SPACES_MAX: usize = 100;
 /// Tokens of a line that memcached counts.
 const TOKENS_MAX: usize = 23;
-const SLAB_CLASSES: u32 = 64;
 
 #[cfg(test)]
 mod tests;

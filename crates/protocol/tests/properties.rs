@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use protocol::{GET_LINE_LEN_MAX, Limits, Parser, ProtocolError};
+use protocol::{Compat, GET_LINE_LEN_MAX, Limits, Parser, ProtocolError};
 
 proptest! {
     // A failure prints its input; a file of regressions would only repeat it.
@@ -319,4 +319,4 @@ fn header(opcode: u8, (key_len, extras_len, body_len): (usize, u8, usize)) -> Ve
 const READ_LEN: usize = 16 * 1024;
 
 /// So small that some of the values do not fit.
-const LIMITS: Limits = Limits { item_len_max: 95 };
+const LIMITS: Limits = Limits { item_len_max: 95, compat: Compat::V1_6_18 };

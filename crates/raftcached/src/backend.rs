@@ -1,11 +1,10 @@
 //! The replicated cache as client connections want to see it.
 
 use std::fmt::Display;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use engine::{Command, EngineStats, Item, Outcome, UnixMillis, Usage};
+use engine::{Command, EngineStats, Item, Missing, Outcome, UnixMillis, Usage};
 use frontend::{Full, Unavailable};
 
 /// Joins the two crates that do not know each other; does nothing by itself.
@@ -47,8 +46,12 @@ impl frontend::Backend for Backend {
         self.0.engine_stats()
     }
 
-    fn for_each_item(&self, visit: &mut dyn FnMut(&Item) -> ControlFlow<()>) {
-        self.0.for_each_item(visit);
+    fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
+        self.0.why_missing(key, at)
+    }
+
+    fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {
+        self.0.part(part)
     }
 
     fn cluster_stats(&self, stat: &mut dyn FnMut(&str, &dyn Display)) {

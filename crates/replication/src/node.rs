@@ -1,13 +1,12 @@
 //! One node: the raft thread with everything on it, and the handles to it.
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use canary::Canary;
-use engine::{Command, EngineStats, Item, Settings, UnixMillis, Usage};
+use engine::{Command, EngineStats, Item, Missing, Settings, UnixMillis, Usage};
 use futures_util::Stream;
 use openraft::{Config, SnapshotPolicy};
 use tokio::runtime::Handle;
@@ -689,9 +688,14 @@ impl Client {
         self.context.reader.stats()
     }
 
-    /// Shows `visit` the live items of this node's copy until it breaks, in no particular order.
-    pub fn for_each_item(&self, visit: &mut dyn FnMut(&Item) -> ControlFlow<()>) {
-        self.context.reader.for_each_key(self.context.clock.now(), visit);
+    /// Why there is no live item under `key` in this node's copy.
+    pub fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
+        self.context.reader.why_missing(key, at)
+    }
+
+    /// The live items of one part of this node's copy, from 0; `None` behind the last part.
+    pub fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {
+        self.context.reader.part(part, self.context.clock.now())
     }
 
     /// Names and values for `stats cluster`.

@@ -1,12 +1,13 @@
 //! Requests of several keys, which may have to stop half-way.
 
-use engine::UnixMillis;
+use engine::{Missing, UnixMillis};
 use protocol::ReplyTo;
 
 use super::{Need, Partial, Session};
 use crate::backend::Backend;
 use crate::lower;
 use crate::pending::Answer;
+use crate::stats::prefixes::Asked;
 
 impl<B: Backend> Session<B> {
     pub(super) fn get_and_touch(
@@ -17,7 +18,7 @@ impl<B: Backend> Session<B> {
     ) -> Result<(), Need> {
         let done = match self.partial {
             Partial::GetAndTouch { proposed_count } => proposed_count,
-            Partial::None | Partial::Get { .. } => 0,
+            Partial::None | Partial::Dump(_) | Partial::Get { .. } => 0,
         };
         if done == 0 {
             // So that the items of one request alone are collected.
@@ -60,9 +61,12 @@ impl<B: Backend> Session<B> {
         for key in keys {
             if let Some(item) = self.backend.get(key, at) {
                 hit_count += 1;
+                self.count_prefix(key, Asked::Hit);
                 self.output.hit(reply_to, key, item);
             } else {
                 miss_count += 1;
+                self.count_prefix(key, Asked::Miss);
+                self.count_missing(key, at);
                 reply_to.miss(key, self.output.bytes());
             }
             if self.output.is_full()
@@ -80,6 +84,20 @@ impl<B: Backend> Session<B> {
         counters.get_hits.add(hit_count);
         counters.get_misses.add(miss_count);
         last
+    }
+
+    pub(super) fn count_prefix(&self, key: &[u8], asked: Asked) {
+        self.context.shared.prefixes.count(key, asked);
+    }
+
+    /// memcached says how many misses were of items that had been there.
+    pub(super) fn count_missing(&self, key: &[u8], at: UnixMillis) {
+        let counters = &self.context.counters;
+        match self.backend.why_missing(key, at) {
+            Missing::Absent => {}
+            Missing::Expired => counters.get_expired.add(1),
+            Missing::Flushed => counters.get_flushed.add(1),
+        }
     }
 
     /// Goes on with a get whose first keys have filled the output.

@@ -12,6 +12,7 @@ use crate::lower;
 use crate::pending::meta::{Answer, Asked, Shown, hit};
 use crate::pending::{self, Kind};
 use crate::server::Shared;
+use crate::stats::prefixes::Asked as Prefix;
 
 impl<B: Backend> Session<B> {
     /// Any of them but `mn`.
@@ -53,12 +54,15 @@ impl<B: Backend> Session<B> {
             match self.backend.look(key, at, !get.no_bump) {
                 Some((item, usage)) if !command.changes(&item, at) => {
                     self.count_meta_get(true);
+                    self.count_prefix(key, Prefix::Hit);
                     let shown = Shown::read(&item, usage, at);
                     hit(reply, item, &shown, get.unless_cas, &mut self.output);
                     return Ok(());
                 }
                 None if command.vivify.is_none() => {
                     self.count_meta_get(false);
+                    self.count_prefix(key, Prefix::Miss);
+                    self.count_missing(key, at);
                     reply.status(MetaStatus::En, key, self.output.bytes());
                     return Ok(());
                 }
@@ -79,6 +83,7 @@ impl<B: Backend> Session<B> {
         let mut buffer = new_buffer();
         let key = store.key.bytes(&mut buffer);
         self.change_meta(&lower::meta_store(store, key), reply, key)?;
+        self.count_prefix(key, Prefix::Set);
         self.context.counters.cmd_set.add(1);
         Ok(())
     }
@@ -92,7 +97,9 @@ impl<B: Backend> Session<B> {
         let mut buffer = new_buffer();
         let key = delete.key.bytes(&mut buffer);
         let command = lower::meta_delete(delete, key);
-        self.change_unless_missing(&command, reply, key)
+        self.change_unless_missing(&command, reply, key)?;
+        self.count_prefix(key, Prefix::Delete);
+        Ok(())
     }
 
     /// `ma`.

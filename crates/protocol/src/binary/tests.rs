@@ -3,7 +3,7 @@
 
 use super::opcode::*;
 use super::*;
-use crate::{Parsed, Parser, Protocol};
+use crate::{Compat, Parsed, Parser, Protocol};
 
 type Want<'a> = Result<Option<Parsed<'a>>, Refusal<'a>>;
 
@@ -205,6 +205,49 @@ fn unknown_opcodes() {
     assert_eq!(parse(&header(SASL_LIST, 0, 0, 0, 0)), want);
 }
 
+/// CVE-2013-7239 and its like: what is not asked for by SASL is not looked at before it.
+#[test]
+fn only_sasl_and_the_version_pass_before_authentication() {
+    let open = [SASL_LIST, SASL_AUTH, SASL_STEP, VERSION];
+    for opcode in 0..=u8::MAX {
+        let mut parser = Parser::with_sasl();
+        let is_conversation = matches!(opcode, SASL_AUTH | SASL_STEP);
+        let (key, value): (&[u8], &[u8]) =
+            if is_conversation { (b"PLAIN", b"x") } else { (b"", b"") };
+        let input = frame(opcode, 0, b"", key, value);
+        let have = parser.parse(&input, &LIMITS);
+        if open.contains(&opcode) {
+            assert!(matches!(have, Ok(Some(_))), "opcode {opcode}: {have:?}");
+        } else {
+            let want = refused(opcode, ProtocolError::AuthRequired, HEADER_LEN, true);
+            assert_eq!(have, want, "opcode {opcode}");
+        }
+    }
+    let mut parser = Parser::with_sasl();
+    parser.let_in();
+    let get = frame(GET, 0, b"", b"k", b"");
+    assert!(matches!(parser.parse(&get, &LIMITS), Ok(Some(_))));
+    let auth = frame(SASL_AUTH, 0, b"", b"PLAIN", b"\0u\0p");
+    let want = Request::SaslAuth { mechanism: b"PLAIN", data: b"\0u\0p" };
+    assert_eq!(parser.parse(&auth, &LIMITS).unwrap().unwrap().request, want);
+    let unknown = refused(SASL_AUTH, ProtocolError::UnknownCommand, auth.len(), false);
+    assert_eq!(parse(&auth), unknown, "without -S");
+}
+
+/// A name or a secret of any length is dropped as it arrives.
+#[test]
+fn sasl_is_bounded() {
+    let cases = [(33, 4), (250, 4), (5, 16 * 1024 + 1), (5, 0x4000_0000 - 5)];
+    for (key_len, value_len) in cases {
+        let body_len = u32::from(key_len) + value_len;
+        let mut input = header(SASL_AUTH, 0, key_len, 0, body_len);
+        input.extend(vec![b'x'; key_len.into()]);
+        let have = Parser::with_sasl().parse(&input, &LIMITS);
+        let consumed = HEADER_LEN + body_len as usize;
+        assert_eq!(have, refused(SASL_AUTH, ProtocolError::BadFormat, consumed, false));
+    }
+}
+
 #[test]
 fn a_bad_magic_byte_is_hung_up_on() {
     for magic in [0x00, 0x81, b's', 0x16] {
@@ -250,5 +293,5 @@ fn a_value_too_large_is_dropped_unread() {
     }
 }
 
-const LIMITS: Limits = Limits { item_len_max: 1024 * 1024 };
+const LIMITS: Limits = Limits { item_len_max: 1024 * 1024, compat: Compat::V1_6_18 };
 const OPAQUE: u32 = 0xdead_beef;

@@ -120,13 +120,19 @@ impl BinaryReply {
 
     pub(crate) fn error(self, error: ProtocolError, out: &mut impl BufMut) {
         match error {
-            ProtocolError::BadBase64
+            ProtocolError::AuthTooLong
+            | ProtocolError::BadAuthEnd
+            | ProtocolError::BadAuthToken
+            | ProtocolError::BadBase64
             | ProtocolError::BadCommandLine
+            | ProtocolError::BadCrawlerSleep
             | ProtocolError::BadDataChunk
             | ProtocolError::BadDelete
             | ProtocolError::BadDelta
             | ProtocolError::BadExptime
             | ProtocolError::BadFormat
+            | ProtocolError::BadLruAges
+            | ProtocolError::BadLruShares
             | ProtocolError::BadMetaArithmeticFlag
             | ProtocolError::BadMetaArithmeticMode
             | ProtocolError::BadMetaDelta
@@ -134,22 +140,43 @@ impl BinaryReply {
             | ProtocolError::BadMetaInitial
             | ProtocolError::BadMetaStoreMode
             | ProtocolError::BadMetaToken
+            | ProtocolError::BadShutdownMode
             | ProtocolError::BadSlabClass
+            | ProtocolError::CacheDumpNotAllowed
+            | ProtocolError::CrawlerClass
             | ProtocolError::DuplicateMetaFlag
+            | ProtocolError::MemlimitNotMegabytes
+            | ProtocolError::MemlimitOutOfBounds
+            | ProtocolError::MemlimitTooSmall
+            | ProtocolError::MetaDumpNotAllowed
             | ProtocolError::OpaqueTooLong
-            | ProtocolError::TooManyMetaFlags => {
+            | ProtocolError::TooManyMetaFlags
+            | ProtocolError::TooManyWatchers
+            | ProtocolError::WatchNotAllowed => {
                 self.failure(Status::Invalid, b"Invalid arguments", out);
             }
-            ProtocolError::FlushNotAllowed => {
+            ProtocolError::AuthFailed
+            | ProtocolError::AuthRequired
+            | ProtocolError::FlushNotAllowed => {
                 self.failure(Status::AuthError, b"Auth failure.", out);
             }
             ProtocolError::NotMemcached => {}
-            ProtocolError::ShutdownNotEnabled | ProtocolError::UnknownCommand => {
+            ProtocolError::ShutdownNotEnabled
+            | ProtocolError::ShutdownNotEnabledServer
+            | ProtocolError::UnknownCommand => {
                 self.failure(Status::UnknownCommand, b"Unknown command", out);
             }
             ProtocolError::TooLarge => self.failure(Status::TooLarge, b"Too large.", out),
             ProtocolError::BadStatsDetail | ProtocolError::UnknownStats => self.not_found(out),
         }
+    }
+
+    pub(crate) fn sasl(self, text: &[u8], out: &mut impl BufMut) {
+        self.success(0, b"", text, out);
+    }
+
+    pub(crate) fn sasl_continue(self, out: &mut impl BufMut) {
+        self.frame(Status::AuthContinue, 0, b"", b"", 0, out);
     }
 
     pub(crate) fn server_error(self, text: &[u8], out: &mut impl BufMut) {
@@ -222,6 +249,7 @@ enum Status {
     NotStored = 0x05,
     BadDelta = 0x06,
     AuthError = 0x20,
+    AuthContinue = 0x21,
     UnknownCommand = 0x81,
     OutOfMemory = 0x82,
     Internal = 0x84,

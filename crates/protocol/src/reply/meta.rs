@@ -389,6 +389,11 @@ impl MetaStatus {
 /// base64; here it is base64 in any case.
 fn put_key(key: &[u8], is_base64: bool, out: &mut impl BufMut) {
     out.put_slice(b" k");
+    put_name(key, is_base64, out);
+}
+
+/// The key as a command takes it.
+pub(super) fn put_name(key: &[u8], is_base64: bool, out: &mut impl BufMut) {
     if is_base64 || !is_word(key) {
         base64::encode(key, out);
         out.put_slice(b" b");

@@ -161,8 +161,14 @@ impl TextReply {
 /// agree is tested.
 pub(super) fn error_line(error: ProtocolError) -> &'static [u8] {
     match error {
+        ProtocolError::AuthFailed => b"CLIENT_ERROR authentication failure\r\n",
+        ProtocolError::AuthRequired => b"CLIENT_ERROR unauthenticated\r\n",
+        ProtocolError::AuthTooLong => b"CLIENT_ERROR auth token too long\r\n",
+        ProtocolError::BadAuthEnd => b"CLIENT_ERROR bad command line termination\r\n",
+        ProtocolError::BadAuthToken => b"CLIENT_ERROR bad authentication token format\r\n",
         ProtocolError::BadBase64 => b"CLIENT_ERROR error decoding key\r\n",
         ProtocolError::BadCommandLine => b"CLIENT_ERROR bad command line\r\n",
+        ProtocolError::BadCrawlerSleep => b"CLIENT_ERROR sleep must be one second or less\r\n",
         ProtocolError::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",
         ProtocolError::BadDelete => {
             b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
@@ -170,6 +176,8 @@ pub(super) fn error_line(error: ProtocolError) -> &'static [u8] {
         ProtocolError::BadDelta => b"CLIENT_ERROR invalid numeric delta argument\r\n",
         ProtocolError::BadExptime => b"CLIENT_ERROR invalid exptime argument\r\n",
         ProtocolError::BadFormat => b"CLIENT_ERROR bad command line format\r\n",
+        ProtocolError::BadLruAges => b"ERROR hot/warm age factors must be greater than 0\r\n",
+        ProtocolError::BadLruShares => b"ERROR hot and warm pcts must not exceed 80\r\n",
         ProtocolError::BadMetaArithmeticFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
         ProtocolError::BadMetaArithmeticMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
         ProtocolError::BadMetaDelta => b"CLIENT_ERROR invalid numeric delta value\r\n",
@@ -177,15 +185,31 @@ pub(super) fn error_line(error: ProtocolError) -> &'static [u8] {
         ProtocolError::BadMetaInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
         ProtocolError::BadMetaStoreMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
         ProtocolError::BadMetaToken => b"CLIENT_ERROR bad token in command line format\r\n",
+        ProtocolError::BadShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
         ProtocolError::BadSlabClass => b"CLIENT_ERROR Illegal slab id\r\n",
         ProtocolError::BadStatsDetail => b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
+        ProtocolError::CacheDumpNotAllowed => b"CLIENT_ERROR stats cachedump not allowed\r\n",
+        ProtocolError::CrawlerClass => b"BADCLASS invalid class id\r\n",
         ProtocolError::DuplicateMetaFlag => b"CLIENT_ERROR duplicate flag\r\n",
         ProtocolError::FlushNotAllowed => b"CLIENT_ERROR flush_all not allowed\r\n",
+        ProtocolError::MemlimitNotMegabytes => {
+            b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
+        }
+        ProtocolError::MemlimitOutOfBounds => {
+            b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n"
+        }
+        ProtocolError::MemlimitTooSmall => {
+            b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"
+        }
+        ProtocolError::MetaDumpNotAllowed => b"ERROR metadump not allowed\r\n",
         ProtocolError::NotMemcached => b"",
         ProtocolError::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
         ProtocolError::ShutdownNotEnabled => b"ERROR: shutdown not enabled\r\n",
+        ProtocolError::ShutdownNotEnabledServer => b"SERVER_ERROR: shutdown not enabled\r\n",
         ProtocolError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         ProtocolError::TooManyMetaFlags => b"CLIENT_ERROR options flags are too long\r\n",
+        ProtocolError::TooManyWatchers => b"WATCHER_TOO_MANY log watcher limit reached\r\n",
+        ProtocolError::WatchNotAllowed => b"CLIENT_ERROR watch commands not allowed\r\n",
         ProtocolError::UnknownCommand | ProtocolError::UnknownStats => b"ERROR\r\n",
     }
 }
@@ -194,6 +218,6 @@ pub(super) fn put_number(number: u64, out: &mut impl BufMut) {
     out.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn hex_digit(nibble: u8) -> u8 {
+pub(super) fn hex_digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
 }

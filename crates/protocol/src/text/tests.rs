@@ -2,7 +2,9 @@
 //! where and why we differ.
 
 use super::*;
-use crate::{Parsed, Parser, Protocol};
+use crate::{
+    DumpClasses, DumpForm, Parsed, Parser, Protocol, StatsDetail, StatsTopic, WatchTopics,
+};
 
 type Want<'a> = Result<Option<Parsed<'a>>, Refusal<'a>>;
 
@@ -88,6 +90,7 @@ fn other_commands() {
     let touch = |exptime| Request::Touch { key: b"k", exptime };
     let flush = |exptime| Request::FlushAll { exptime };
     #[rustfmt::skip]
+    let both = WatchTopics::MUTATIONS.with(WatchTopics::EVICTIONS);
     let cases: &[(&[u8], Request<'_>, bool)] = &[
         (b"incr k 5\r\n", incr(b"k", 5), false),
         (b"incr k +5 noreply\r\n", incr(b"k", 5), true),
@@ -111,7 +114,33 @@ fn other_commands() {
         (b"flush_all 0 0\r\n", flush(0), false),
         (b"version\r\n", Request::Version, false),
         (b"version foo noreply\r\n", Request::Version, false),
-        (b"slabs automove 1\r\n", Request::SlabsAutomove { level: 1 }, false),
+        (b"slabs automove 1\r\n", Request::Accepted, false),
+        (b"slabs automove 2 noreply\r\n", Request::Accepted, true),
+        (b"slabs automove ratio 0.8\r\n", Request::Accepted, false),
+        (b"slabs reassign 1 -4\r\n", Request::Accepted, false),
+        (b"lru mode flat\r\n", Request::Accepted, false),
+        (b"lru temp_ttl -1\r\n", Request::Accepted, false),
+        (b"lru tune 10 25 0.1 2.0\r\n", Request::Accepted, false),
+        (b"lru_crawler enable\r\n", Request::Accepted, false),
+        (b"lru_crawler disable\r\n", Request::Accepted, false),
+        (b"lru_crawler crawl 1,2,63\r\n", Request::Accepted, false),
+        (b"lru_crawler sleep 1000000\r\n", Request::Accepted, false),
+        (b"lru_crawler tocrawl 0\r\n", Request::Accepted, false),
+        (b"lru_crawler metadump all\r\n", dump(DumpForm::Metadump, DumpClasses::All), false),
+        (b"lru_crawler metadump hash\r\n", dump(DumpForm::Metadump, DumpClasses::All), false),
+        (b"lru_crawler metadump 5\r\n", dump(DumpForm::Metadump, DumpClasses::Empty), false),
+        (b"lru_crawler mgdump 2,1\r\n", dump(DumpForm::Mgdump, DumpClasses::All), false),
+        (b"cache_memlimit 8\r\n", Request::CacheMemlimit { megabytes: 8 }, false),
+        (b"cache_memlimit 64 noreply\r\n", Request::CacheMemlimit { megabytes: 64 }, true),
+        (b"refresh_certs\r\n", Request::RefreshCerts, false),
+        (b"shutdown\r\n", Request::Shutdown { graceful: Some(false) }, false),
+        (b"shutdown graceful\r\n", Request::Shutdown { graceful: Some(true) }, false),
+        (b"shutdown foo\r\n", Request::Shutdown { graceful: None }, false),
+        (b"shutdown graceful 1\r\n", Request::Shutdown { graceful: None }, false),
+        (b"watch\r\n", Request::Watch { topics: Some(WatchTopics::FETCHERS) }, false),
+        (b"watch mutations evictions\r\n", Request::Watch { topics: Some(both) }, false),
+        (b"watch sysevents\r\n", Request::Watch { topics: Some(WatchTopics::NONE) }, false),
+        (b"watch mutations foo\r\n", Request::Watch { topics: None }, false),
         (b"verbosity 1\r\n", Request::Verbosity { level: 1 }, false),
         (b"verbosity 1 noreply\r\n", Request::Verbosity { level: 1 }, true),
         (b"verbosity 1 2\r\n", Request::Verbosity { level: 1 }, false),
@@ -122,6 +151,26 @@ fn other_commands() {
         let want = served(input, request.clone(), *noreply);
         assert_eq!(parse(input), want, "case: {}", input.escape_ascii());
     }
+}
+
+#[test]
+fn the_newest_is_answered_as_it_answers() {
+    let limits = Limits { compat: Compat::V1_6_45, ..LIMITS };
+    let parse = |input| Parser::with_protocol(Protocol::Text).parse(input, &limits);
+    let cases: &[(&[u8], ProtocolError, usize)] = &[
+        (b"\r\nversion\r\n", ProtocolError::BadFormat, 2),
+        (b" \r\nversion\r\n", ProtocolError::BadFormat, 3),
+        (b"\nversion\r\n", ProtocolError::BadFormat, 1),
+        (b"cas k 0 0 6 \r\nfoobar\r\nversion\r\n", ProtocolError::BadFormat, 22),
+        (b"cas k 0 0 -1\r\nversion\r\n", ProtocolError::BadFormat, 14),
+    ];
+    for (input, error, consumed) in cases {
+        assert_eq!(parse(input), refused(*error, *consumed), "case: {}", input.escape_ascii());
+    }
+}
+
+fn dump(form: DumpForm, classes: DumpClasses) -> Request<'static> {
+    Request::Dump { form, classes }
 }
 
 #[test]
@@ -248,11 +297,34 @@ fn refused_lines() {
         (b"flush_all 1 2 3\r\n", UnknownCommand),
         (b"slabs\r\n", UnknownCommand),
         (b"slabs automove invalid\r\n", BadFormat),
+        (b"slabs automove 3\r\n", UnknownCommand),
+        (b"slabs reassign 1 x\r\n", BadFormat),
+        (b"slabs reassign 1\r\n", UnknownCommand),
+        (b"lru\r\n", UnknownCommand),
+        (b"lru mode\r\n", UnknownCommand),
+        (b"lru temp_ttl\r\n", UnknownCommand),
+        (b"lru mode round\r\n", UnknownCommand),
+        (b"lru tune 10 25 0.1 x\r\n", UnknownCommand),
+        (b"lru tune 10 25 0.1 NaN\r\n", UnknownCommand),
+        (b"lru tune 50 31 0.1 2.0\r\n", BadLruShares),
+        (b"lru tune 4294967295 1 0.1 2.0\r\n", BadLruShares),
+        (b"lru tune 10 25 0 2.0\r\n", BadLruAges),
+        (b"lru_crawler\r\n", UnknownCommand),
+        (b"lru_crawler crawl 0\r\n", CrawlerClass),
+        (b"lru_crawler crawl x\r\n", CrawlerClass),
+        (b"lru_crawler metadump 64\r\n", CrawlerClass),
+        (b"lru_crawler metadump 1,\r\n", CrawlerClass),
+        (b"lru_crawler metadump\r\n", UnknownCommand),
+        (b"lru_crawler sleep 1000001\r\n", BadCrawlerSleep),
+        (b"lru_crawler sleep x\r\n", BadFormat),
+        (b"lru_crawler tocrawl x\r\n", BadFormat),
+        (b"cache_memlimit\r\n", UnknownCommand),
+        (b"cache_memlimit x\r\n", UnknownCommand),
+        (b"cache_memlimit 7\r\n", MemlimitTooSmall),
+        (b"cache_memlimit 1000000001\r\n", MemlimitNotMegabytes),
         (b"verbosity\r\n", UnknownCommand),
         (b"verbosity x\r\n", BadFormat),
         (b"verbosity foo bar my\r\n", UnknownCommand),
-        (b"shutdown\r\n", ShutdownNotEnabled),
-        (b"shutdown graceful\r\n", ShutdownNotEnabled),
         (b"stats detail\r\n", BadStatsDetail),
         (b"stats detail foo\r\n", BadStatsDetail),
         (b"stats cachedump\r\n", BadCommandLine),
@@ -385,4 +457,4 @@ fn long_lines() {
     assert_eq!(parse(line.as_bytes()), hung_up(line.len()));
 }
 
-const LIMITS: Limits = Limits { item_len_max: 1024 * 1024 };
+const LIMITS: Limits = Limits { item_len_max: 1024 * 1024, compat: Compat::V1_6_18 };

@@ -108,7 +108,10 @@ impl Cache {
             Request::Version => reply_to.version("1.6.18", out),
             Request::Noop | Request::Quit | Request::Verbosity { .. } => reply_to.done(out),
             Request::Stats { topic } => stats(topic, reply_to, out),
-            Request::SlabsAutomove { .. } | _ => {
+            Request::Shutdown { .. } => {
+                reply_to.error(ProtocolError::ShutdownNotEnabled, out);
+            }
+            Request::Accepted | _ => {
                 reply_to.server_error("not known to this test", out);
             }
         }

@@ -45,6 +45,7 @@ fn leader() -> Metrics {
                 touch_hits: 5,
                 touch_misses: 6,
                 unavailable: 8,
+                ..Totals::default()
             },
         },
         engine: EngineStats {

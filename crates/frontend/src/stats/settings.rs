@@ -1,0 +1,134 @@
+//! `stats settings`: memcached's names, with what this node was told.
+
+use std::fmt::Write as _;
+
+use super::Stats;
+use crate::backend::Backend;
+use crate::options::Auth;
+use crate::server::Shared;
+
+impl Stats<'_> {
+    pub(super) fn settings<B: Backend>(&mut self, backend: &B, shared: &Shared) {
+        let options = &shared.options;
+        let told = |name: &str| {
+            let told = options.settings.iter().find(|(known, _)| known == name);
+            told.map(|(_, value)| value.as_str())
+        };
+        let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+        let mut value = String::new();
+        for (name, fallback) in NAMES {
+            value.clear();
+            let known: &dyn std::fmt::Display = match *name {
+                "maxbytes" => &backend.engine_stats().memory_limit,
+                "maxconns" => &options.connections_max,
+                "num_threads" => &shared.open.len(),
+                "tcp_backlog" => &options.backlog,
+                "item_size_max" => &options.item_len_max,
+                "reqs_per_event" => &options.requests_per_turn,
+                "stat_key_prefix" => &char::from(options.prefix_delimiter),
+                "detail_enabled" => &yes_no(shared.prefixes.is_on()),
+                "cas_enabled" => &yes_no(!options.cas_disabled),
+                "flush_enabled" => &yes_no(!options.flush_all_refused),
+                "dump_enabled" => &yes_no(!options.dump_refused),
+                "shutdown_command" => &yes_no(options.shutdown.is_some()),
+                "track_sizes" => &yes_no(options.sizes_tracked),
+                "idle_timeout" => &options.idle_timeout.map_or(0, |timeout| timeout.as_secs()),
+                "auth_enabled_sasl" => &yes_no(matches!(options.auth, Auth::Sasl(_))),
+                "auth_enabled_ascii" => {
+                    if let Auth::Ascii(credentials) = &options.auth {
+                        &credentials.path().display().to_string()
+                    } else {
+                        fallback
+                    }
+                }
+                "binding_protocol" => match (&options.auth, options.protocol) {
+                    (Auth::Sasl(_), _) | (_, Some(protocol::Protocol::Binary)) => &"binary",
+                    (Auth::Ascii(_), _) | (_, Some(protocol::Protocol::Text)) => &"ascii",
+                    (Auth::None, None) => fallback,
+                },
+                name => match told(name) {
+                    Some(told) => &told.to_owned(),
+                    None => fallback,
+                },
+            };
+            // Writing to a string does not fail.
+            let _ = write!(value, "{known}");
+            self.put(name, &value);
+        }
+        for (name, value) in &options.settings {
+            if !NAMES.iter().any(|(known, _)| known == name) {
+                self.put(name, value);
+            }
+        }
+    }
+}
+
+/// memcached 1.6.18's names in its order, each with what it says where nothing was told.
+const NAMES: &[(&str, &str)] = &[
+    ("maxbytes", ""),
+    ("maxconns", ""),
+    ("tcpport", "11211"),
+    ("udpport", "0"),
+    ("inter", "NULL"),
+    ("verbosity", "0"),
+    ("oldest", "0"),
+    ("evictions", "on"),
+    ("domain_socket", "NULL"),
+    ("umask", "700"),
+    ("shutdown_command", ""),
+    ("growth_factor", "1.25"),
+    ("chunk_size", "48"),
+    ("num_threads", ""),
+    ("num_threads_per_udp", "1"),
+    ("stat_key_prefix", ""),
+    ("detail_enabled", ""),
+    ("reqs_per_event", ""),
+    ("cas_enabled", ""),
+    ("tcp_backlog", ""),
+    ("binding_protocol", "auto-negotiate"),
+    ("auth_enabled_sasl", ""),
+    ("auth_enabled_ascii", "no"),
+    ("item_size_max", ""),
+    ("maxconns_fast", "yes"),
+    ("hashpower_init", "0"),
+    ("slab_reassign", "no"),
+    ("slab_automove", "0"),
+    ("slab_automove_ratio", "0.80"),
+    ("slab_automove_window", "30"),
+    ("slab_chunk_max", "524288"),
+    ("lru_crawler", "no"),
+    ("lru_crawler_sleep", "100"),
+    ("lru_crawler_tocrawl", "0"),
+    ("tail_repair_time", "0"),
+    ("flush_enabled", ""),
+    ("dump_enabled", ""),
+    ("hash_algorithm", "xxh3"),
+    ("lru_maintainer_thread", "no"),
+    ("lru_segmented", "no"),
+    ("hot_lru_pct", "20"),
+    ("warm_lru_pct", "40"),
+    ("hot_max_factor", "0.20"),
+    ("warm_max_factor", "2.00"),
+    ("temp_lru", "no"),
+    ("temporary_ttl", "61"),
+    ("idle_timeout", ""),
+    ("watcher_logbuf_size", "262144"),
+    ("worker_logbuf_size", "65536"),
+    ("read_buf_mem_limit", "0"),
+    ("track_sizes", ""),
+    ("inline_ascii_response", "no"),
+    ("ssl_enabled", "no"),
+    ("ssl_chain_cert", "(null)"),
+    ("ssl_key", "(null)"),
+    ("ssl_verify_mode", "0"),
+    ("ssl_keyformat", "1"),
+    ("ssl_ciphers", "NULL"),
+    ("ssl_ca_cert", "NULL"),
+    ("ssl_wbuf_size", "16384"),
+    ("ssl_session_cache", "no"),
+    ("ssl_kernel_tls", "no"),
+    ("ssl_min_version", "tlsv1.2"),
+    ("num_napi_ids", "(null)"),
+    ("memory_file", "(null)"),
+    ("client_flags_size", "4"),
+];
