@@ -97,7 +97,7 @@ async fn sasl_plain_lets_in_who_knows_the_password() {
     ];
     for request in refused {
         let have = statuses(&fixture, std::slice::from_ref(request)).await;
-        assert_eq!(have, [failed.clone()], "{}", request.escape_ascii());
+        assert_eq!(have, std::slice::from_ref(&failed), "{}", request.escape_ascii());
     }
     let text = fixture.talk(64, b"get k\r\n").await;
     assert_eq!(text, "", "binary alone is spoken");
