@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::{Sleep, sleep, sleep_until, timeout};
 
 use crate::backend::Backend;
 use crate::buffer::InputBuffer;
+use crate::registry::{Entry, State};
 use crate::server::Context;
 use crate::session::{Need, Session};
 
@@ -21,7 +23,12 @@ use crate::session::{Need, Session};
 /// # Errors
 ///
 /// Only what the stream returns; protocol errors are answered, not raised.
-pub(crate) async fn serve<S, B>(stream: S, backend: B, context: Context) -> io::Result<()>
+pub(crate) async fn serve<S, B>(
+    stream: S,
+    backend: B,
+    context: Context,
+    entry: Arc<Entry>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     B: Backend,
@@ -42,9 +49,10 @@ where
         input_ended: false,
         closing: Closing::NotYet,
         context,
+        entry,
     };
     loop {
-        let need = connection.session.step(&mut connection.input);
+        let need = connection.step();
         match need {
             Need::AllAnswers | Need::AnAnswer | Need::Flush => connection.wait(need).await?,
             Need::Input if connection.is_ending() => {
@@ -80,6 +88,8 @@ struct Connection<S, B: Backend> {
     input_ended: bool,
     closing: Closing,
     context: Context,
+    /// How `stats conns` sees it.
+    entry: Arc<Entry>,
 }
 
 /// How far a connection is at the node's shutdown.
@@ -117,8 +127,45 @@ where
         self.input_ended || matches!(self.closing, Closing::Now)
     }
 
+    /// Executes what can be executed.
+    fn step(&mut self) -> Need {
+        self.entry.enter(State::Executing);
+        let before_len = self.input.len();
+        let need = self.session.step(&mut self.input);
+        if self.input.len() != before_len {
+            self.entry.asked();
+        }
+        need
+    }
+
+    /// Says what it is waiting for, when it does.
+    fn rest(&self, need: Need) {
+        self.entry.enter(match need {
+            Need::AllAnswers | Need::AnAnswer | Need::Barrier | Need::Room | Need::Yield => {
+                State::Executing
+            }
+            _ if self.session.owes_answers() => State::Executing,
+            _ if self.session.output.len() != 0 => State::Replying,
+            Need::Input if self.waits_for_value() => State::ReceivingValue,
+            Need::Close | Need::Flush | Need::Input => State::Idle,
+        });
+    }
+
+    /// Whether the length of what is missing is known: of a line, only one more byte is asked for.
+    fn waits_for_value(&self) -> bool {
+        let len = self.input.len();
+        0 < len && len + 1 < self.session.input_len_needed()
+    }
+
     async fn wait(&mut self, need: Need) -> io::Result<()> {
-        poll_fn(|cx| self.poll(cx, need)).await
+        poll_fn(|cx| {
+            let met = self.poll(cx, need);
+            if met.is_pending() {
+                self.rest(need);
+            }
+            met
+        })
+        .await
     }
 
     /// Does whatever can be done with the stream and the pending writes; ready when `need` is met.

@@ -34,20 +34,25 @@
 //!
 //! memcached's `doc/protocol.txt`; `memcached.c` for limits on connections.
 
+mod acceptor;
 mod auth;
 mod backend;
 mod buffer;
+mod clock;
 mod connection;
 mod counters;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod io_thread;
 mod listener;
 mod lower;
 mod options;
 mod output;
 mod pending;
+mod registry;
 mod server;
 mod session;
+mod slot;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -58,6 +63,7 @@ pub use counters::Totals;
 pub use listener::{Address, ListenError, Listener};
 pub use options::{Auth, DRAIN_AT_ONCE, Options, Shutdown};
 pub use protocol::{Compat, Protocol};
+pub use registry::ConnectionInfo;
 pub use server::{Figures, RunError, Server};
 
 #[cfg(test)]

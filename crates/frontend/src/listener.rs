@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::registry::Endpoint;
 
 /// One address, reserved at start and opened when the node is ready.
 ///
@@ -120,6 +123,11 @@ impl Listener {
         self.socket.listen(backlog).map_err(|error| error_at(error, self.address.clone()))
     }
 
+    /// Its descriptor.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
     /// Whether [`Listener::suspend`] can work here.
     pub(crate) fn can_suspend(&self) -> bool {
         matches!(self.address, Address::Tcp(_))
@@ -164,10 +172,10 @@ impl Incoming {
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, client) = listener.accept().await?;
                 // Fails only on a connection that is already gone, which the first read notices.
                 let _ = stream.set_nodelay(true);
-                stream.into_std().map(Accepted::Tcp)
+                Ok(Accepted::Tcp(stream.into_std()?, client))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -180,8 +188,18 @@ impl Incoming {
 /// A connection on its way to the thread that will serve it.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Tcp(std::net::TcpStream),
+    Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Its descriptor, and where the client is.
+    pub(crate) fn endpoint(&self) -> (RawFd, Endpoint) {
+        match self {
+            Self::Tcp(stream, client) => (stream.as_raw_fd(), Endpoint::Tcp(*client)),
+            Self::Unix(stream) => (stream.as_raw_fd(), Endpoint::UnixClient),
+        }
+    }
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {

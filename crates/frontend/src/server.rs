@@ -1,4 +1,4 @@
-//! Accepts clients and spreads them over the I/O threads.
+//! One node's client side: starts and ends it, and says what it does.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -8,11 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use crate::acceptor::Acceptor;
 use crate::backend::Backend;
-use crate::connection;
 use crate::counters::{AllCounters, Counters, Totals};
-use crate::listener::{Accepted, ListenError, Listener};
+use crate::io_thread::IoThread;
+use crate::listener::{ListenError, Listener};
 use crate::options::{DRAIN_AT_ONCE, Options};
+use crate::registry::{ConnectionInfo, Registry};
 use crate::stats::prefixes::Prefixes;
 
 /// One node's client side: a cheap handle, there before the first client and after the last.
@@ -39,6 +41,12 @@ impl Server {
             unaccepting_count: shared.unaccepting_count.load(Ordering::Relaxed),
             totals: shared.counters.totals(),
         }
+    }
+
+    /// Shows `visit` every open connection and listener, in the order of descriptors. From any
+    /// thread; connections come and go meanwhile.
+    pub fn for_each_connection(&self, visit: &mut dyn FnMut(ConnectionInfo)) {
+        self.0.for_each_connection(visit);
     }
 
     /// Serves clients on `listeners` until `shutdown` is ready and all of them are gone. To be
@@ -70,24 +78,15 @@ impl Server {
         for thread in 0..shared.open.len() {
             let (inbox, accepted) = mpsc::channel(INBOX_LEN);
             inboxes.push(inbox);
-            let io_thread = IoThread {
-                accepted,
-                backend: backend.clone(),
-                context: Context::new(&shared, thread),
-                _done: done.clone(),
-            };
-            io_thread.start()?;
+            let context = Context::new(&shared, thread);
+            IoThread::new(accepted, backend.clone(), context, done.clone()).start()?;
         }
         drop(done);
 
         let mut acceptors = JoinSet::new();
         for listener in listeners {
-            let acceptor = Acceptor {
-                listener,
-                backend: backend.clone(),
-                shared: Arc::clone(&shared),
-                inboxes: inboxes.clone(),
-            };
+            let (backend, shared) = (backend.clone(), Arc::clone(&shared));
+            let acceptor = Acceptor::new(listener, backend, shared, inboxes.clone());
             acceptors.spawn(acceptor.run());
         }
         drop(inboxes);
@@ -151,6 +150,7 @@ pub(crate) struct Shared {
     /// Connections closed because the node must not take new clients.
     pub(crate) unaccepting_count: AtomicU64,
     pub(crate) started: Instant,
+    pub(crate) registry: Arc<Registry>,
     drain: Notify,
     draining: OnceLock<Draining>,
 }
@@ -176,6 +176,7 @@ impl Shared {
             rejected_count: AtomicU64::new(0),
             unaccepting_count: AtomicU64::new(0),
             started: Instant::now(),
+            registry: Arc::default(),
             drain: Notify::new(),
             draining: OnceLock::new(),
         }
@@ -184,6 +185,11 @@ impl Shared {
     /// Connections open on all threads.
     pub(crate) fn open_count(&self) -> usize {
         self.open.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Shows `visit` every open connection and listener, in the order of descriptors.
+    pub(crate) fn for_each_connection(&self, visit: &mut dyn FnMut(ConnectionInfo)) {
+        self.registry.for_each(visit);
     }
 
     /// When the connection that asks is to finish what it has begun and close; `None` while the
@@ -222,7 +228,7 @@ pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     /// The counters that this thread alone may add to.
     pub(crate) counters: Arc<Counters>,
-    thread: usize,
+    pub(crate) thread: usize,
 }
 
 impl Context {
@@ -230,187 +236,11 @@ impl Context {
         Self { shared: Arc::clone(shared), counters: shared.counters.of(thread), thread }
     }
 
-    fn open(&self) -> Option<&AtomicUsize> {
+    /// The number of connections open on this thread.
+    pub(crate) fn open(&self) -> Option<&AtomicUsize> {
         self.shared.open.get(self.thread)
     }
 }
 
-/// Counts one open connection for as long as it lives.
-#[derive(Debug)]
-struct Slot(Context);
-
-impl Slot {
-    fn take(context: Context) -> Self {
-        if let Some(open) = context.open() {
-            open.fetch_add(1, Ordering::Relaxed);
-        }
-        context.shared.accepted_count.fetch_add(1, Ordering::Relaxed);
-        Self(context)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(open) = self.0.open() {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Serves the connections given to it, on a runtime and thread of its own.
-struct IoThread<B> {
-    accepted: mpsc::Receiver<(Accepted, Slot)>,
-    backend: B,
-    context: Context,
-    /// Dropped at the end of the thread, which tells [`run`].
-    _done: mpsc::Sender<()>,
-}
-
-impl<B: Backend> IoThread<B> {
-    fn start(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new()
-            .name(format!("io-{}", self.context.thread))
-            .spawn(move || runtime.block_on(self.run()))?;
-        Ok(())
-    }
-
-    async fn run(mut self) {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = self.accepted.recv() => match accepted {
-                    Some((stream, slot)) => self.spawn(&mut connections, stream, slot),
-                    None => break,
-                },
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            }
-        }
-        // No acceptor is left: the node is shutting down, and has said so to the connections.
-        let drained = async { while connections.join_next().await.is_some() {} };
-        let options = &self.context.shared.options;
-        let limit = options.drain_time + options.drain_timeout;
-        if tokio::time::timeout(limit, drained).await.is_err() {
-            tracing::warn!(thread = self.context.thread, ?limit, "connections cut off at shutdown");
-        }
-    }
-
-    fn spawn(&self, connections: &mut JoinSet<()>, stream: Accepted, slot: Slot) {
-        let backend = self.backend.clone();
-        let context = self.context.clone();
-        // An error here is the client's going away, or a connection reset: there is nobody to tell.
-        match stream {
-            Accepted::Tcp(stream) => {
-                if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
-                    connections.spawn(async move {
-                        let _ = connection::serve(stream, backend, context).await;
-                        drop(slot);
-                    });
-                }
-            }
-            Accepted::Unix(stream) => {
-                if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
-                    connections.spawn(async move {
-                        let _ = connection::serve(stream, backend, context).await;
-                        drop(slot);
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// Accepts on one address and gives each connection to the thread with the fewest.
-struct Acceptor<B> {
-    listener: Listener,
-    backend: B,
-    shared: Arc<Shared>,
-    inboxes: Vec<mpsc::Sender<(Accepted, Slot)>>,
-}
-
-impl<B: Backend> Acceptor<B> {
-    async fn run(self) {
-        loop {
-            if let Err(error) = self.accept_until_suspended().await {
-                let address = self.listener.address();
-                tracing::error!(%address, %error, "cannot accept clients");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            // Where the address cannot be closed for a while, connections are closed instead.
-            let suspended = !self.backend.accepting() && self.listener.suspend();
-            while suspended && !self.backend.accepting() {
-                tokio::time::sleep(ACCEPTING_POLL).await;
-            }
-            if let Err(error) = self.listener.listen(self.shared.options.backlog) {
-                tracing::error!(%error, "cannot open the address again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-
-    /// Accepts while the node may take clients; then closes the address, which stays reserved.
-    async fn accept_until_suspended(&self) -> io::Result<()> {
-        let incoming = self.listener.incoming()?;
-        let mut poll = tokio::time::interval(ACCEPTING_POLL);
-        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                accepted = incoming.accept() => match accepted {
-                    Ok(stream) => self.place(stream).await,
-                    Err(error) => pause_after(&error).await,
-                },
-                _ = poll.tick() => {}
-            }
-            if !self.backend.accepting() && self.listener.can_suspend() {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn place(&self, stream: Accepted) {
-        if !self.backend.accepting() {
-            self.shared.unaccepting_count.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if self.shared.options.connections_max <= self.shared.open_count() {
-            self.shared.rejected_count.fetch_add(1, Ordering::Relaxed);
-            refuse(stream);
-            return;
-        }
-        let fewest = (0..self.inboxes.len()).min_by_key(|thread| {
-            self.shared.open.get(*thread).map(|open| open.load(Ordering::Relaxed))
-        });
-        let Some(thread) = fewest else { return };
-        let slot = Slot::take(Context::new(&self.shared, thread));
-        if let Some(inbox) = self.inboxes.get(thread) {
-            // Fails only if the thread has ended, at shutdown; the connection is closed then.
-            let _ = inbox.send((stream, slot)).await;
-        }
-    }
-}
-
-/// Tells a client that there are too many, as far as its socket takes it at once.
-fn refuse(stream: Accepted) {
-    use std::io::Write;
-    let _ = match stream {
-        Accepted::Tcp(mut stream) => stream.write(TOO_MANY),
-        Accepted::Unix(mut stream) => stream.write(TOO_MANY),
-    };
-}
-
-/// Out of descriptors or memory, accepting again at once would only fail again; a connection that
-/// was reset before it was accepted is no reason to wait.
-async fn pause_after(error: &io::Error) {
-    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
-        tracing::warn!(%error, "cannot accept a client");
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-}
-
-const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 /// Accepted connections that wait for their thread; more wait in the kernel.
 const INBOX_LEN: usize = 64;
-/// After a failure to accept, and before the next attempt.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often the backend is asked whether it takes clients, if none comes to make us ask.
-const ACCEPTING_POLL: Duration = Duration::from_millis(200);

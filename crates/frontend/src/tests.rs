@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::connection::serve;
 use crate::options::Options;
+use crate::registry::{Endpoint, Entry};
 use crate::server::{Context, Shared};
 use crate::testing::OneNode;
 
@@ -38,7 +39,9 @@ impl Fixture {
     /// A client on a pipe that holds `width` bytes in each direction.
     fn connect(&self, width: usize) -> DuplexStream {
         let (client, server) = tokio::io::duplex(width);
-        tokio::spawn(serve(server, self.node.clone(), Context::new(&self.shared, 0)));
+        let context = Context::new(&self.shared, 0);
+        let entry = Arc::new(Entry::new(-1, Endpoint::UnixClient, None));
+        tokio::spawn(serve(server, self.node.clone(), context, entry));
         client
     }
 

@@ -13,6 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A server on a thread of its own.
 struct Server {
     address: SocketAddr,
+    handle: frontend::Server,
     node: OneNode,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<anyhow::Result<()>>>,
@@ -24,16 +25,17 @@ impl Server {
         let Address::Tcp(address) = *listener.address() else { anyhow::bail!("not TCP") };
         let node = OneNode::default();
         let backend = node.clone();
+        let handle = frontend::Server::new(options);
+        let server = handle.clone();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let shutdown = async {
                 let _ = stopped.await;
             };
-            let server = frontend::Server::new(options);
             Ok(runtime.block_on(server.run(vec![listener], backend, shutdown))?)
         });
-        Ok(Self { address, node, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, handle, node, stop: Some(stop), thread: Some(thread) })
     }
 
     fn connect(&self) -> anyhow::Result<TcpStream> {
@@ -197,5 +199,43 @@ fn dumped_keys_are_those_that_are_there() -> anyhow::Result<()> {
         "RESET",
     ];
     ensure!(lines == want, "{lines:#?}");
+    Ok(())
+}
+
+#[test]
+fn connections_are_shown_with_what_they_are_doing() -> anyhow::Result<()> {
+    let server = Server::start(Options { threads: 1, ..Options::default() })?;
+    let (mut idle, mut busy) = (server.connect()?, server.connect()?);
+    let mut sending = server.connect()?;
+    ensure!(ask(&mut idle, "version\r\n")? == "VERSION 1.6.27\r\n");
+    ensure!(ask(&mut sending, "set k 0 0 6\r\n12345678set k 0 0 6\r\n")?.starts_with("CLIENT_"));
+    server.node.hold();
+    busy.write_all(b"set k 0 0 1\r\n1\r\n")?;
+    until("the set is proposed", || (server.node.held_count() == 1).then_some(()))?;
+
+    let shown = |address: SocketAddr| {
+        let (mut found, address) = (None, format!("tcp:{address}"));
+        server.handle.for_each_connection(&mut |info| {
+            if info.address == address {
+                found = Some(info);
+            }
+        });
+        found
+    };
+    let listener = shown(server.address).context("no listener")?;
+    ensure!((listener.state, listener.listen_address) == ("conn_listening", None));
+    let from = format!("tcp:{}", server.address);
+    for (client, state) in
+        [(&idle, "conn_read"), (&busy, "conn_parse_cmd"), (&sending, "conn_nread")]
+    {
+        let address = client.local_addr()?;
+        let info = until(state, || shown(address).filter(|info| info.state == state))?;
+        ensure!(info.listen_address.as_ref() == Some(&from), "{info:?}");
+        ensure!(0 < info.fd && info.fd != listener.fd && !info.udp, "{info:?}");
+    }
+    let gone = idle.local_addr()?;
+    drop(idle);
+    until("it is gone", || shown(gone).is_none().then_some(()))?;
+    server.node.release_all();
     Ok(())
 }

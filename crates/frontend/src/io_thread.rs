@@ -1,0 +1,97 @@
+//! Threads that serve connections, and nothing else.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::backend::Backend;
+use crate::connection;
+use crate::listener::Accepted;
+use crate::server::Context;
+use crate::slot::Slot;
+
+/// Serves the connections given to it, on a runtime and thread of its own.
+pub(crate) struct IoThread<B> {
+    accepted: mpsc::Receiver<(Accepted, Slot)>,
+    backend: B,
+    context: Context,
+    /// Dropped at the end of the thread, which tells [`crate::Server::run`].
+    _done: mpsc::Sender<()>,
+}
+
+impl<B: Backend> IoThread<B> {
+    /// Prepares a thread that serves what comes out of `accepted`, and drops `done` at its end.
+    pub(crate) fn new(
+        accepted: mpsc::Receiver<(Accepted, Slot)>,
+        backend: B,
+        context: Context,
+        done: mpsc::Sender<()>,
+    ) -> Self {
+        Self { accepted, backend, context, _done: done }
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread for it.
+    pub(crate) fn start(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name(format!("io-{}", self.context.thread))
+            .spawn(move || runtime.block_on(self.run()))?;
+        Ok(())
+    }
+
+    async fn run(mut self) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.accepted.recv() => match accepted {
+                    Some((stream, slot)) => self.spawn(&mut connections, stream, slot),
+                    None => break,
+                },
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            }
+        }
+        // No acceptor is left: the node is shutting down, and has said so to the connections.
+        let drained = async { while connections.join_next().await.is_some() {} };
+        let options = &self.context.shared.options;
+        let limit = options.drain_time + options.drain_timeout;
+        if tokio::time::timeout(limit, drained).await.is_err() {
+            tracing::warn!(thread = self.context.thread, ?limit, "connections cut off at shutdown");
+        }
+    }
+
+    fn spawn(&self, connections: &mut JoinSet<()>, stream: Accepted, slot: Slot) {
+        // An error here is the client's going away: there is nobody to tell.
+        match stream {
+            Accepted::Tcp(stream, _) => {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    connections.spawn(self.serve(stream, slot));
+                }
+            }
+            Accepted::Unix(stream) => {
+                if let Ok(stream) = UnixStream::from_std(stream) {
+                    connections.spawn(self.serve(stream, slot));
+                }
+            }
+        }
+    }
+
+    fn serve<S>(&self, stream: S, slot: Slot) -> impl Future<Output = ()> + use<S, B>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let serve =
+            connection::serve(stream, self.backend.clone(), self.context.clone(), slot.entry());
+        async move {
+            // An error is a connection reset.
+            let _ = serve.await;
+            drop(slot);
+        }
+    }
+}

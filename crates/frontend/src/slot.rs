@@ -1,0 +1,38 @@
+//! A connection's place among those that there may be.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::registry::{Entry, Registered};
+use crate::server::Context;
+
+/// Counts one open connection, and shows it, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    context: Context,
+    registered: Registered,
+}
+
+impl Slot {
+    /// Takes a place on the thread of `context`.
+    pub(crate) fn take(context: Context, registered: Registered) -> Self {
+        if let Some(open) = context.open() {
+            open.fetch_add(1, Ordering::Relaxed);
+        }
+        context.shared.accepted_count.fetch_add(1, Ordering::Relaxed);
+        Self { context, registered }
+    }
+
+    /// How others see the connection.
+    pub(crate) fn entry(&self) -> Arc<Entry> {
+        Arc::clone(self.registered.entry())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(open) = self.context.open() {
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
