@@ -90,7 +90,8 @@ impl<B: Backend> Acceptor<B> {
         let (fd, address) = stream.endpoint();
         let listener = Arc::clone(self.registered.entry());
         let registered = self.shared.registry.add(fd, address, Some(listener));
-        let slot = Slot::take(Context::new(&self.shared, thread), registered);
+        let context = Context::new(&self.shared, thread);
+        let slot = Slot::take(context, registered, self.listener.is_tls());
         if let Some(inbox) = self.inboxes.get(thread) {
             // Fails only if the thread has ended, at shutdown; the connection is closed then.
             let _ = inbox.send((stream, slot)).await;

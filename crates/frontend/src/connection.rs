@@ -51,13 +51,22 @@ where
         context,
         entry,
     };
+    connection.wait(Need::Input).await?;
+    if connection.input.filled().starts_with(TLS_HANDSHAKE) {
+        // No request begins like this, and who does so waits for no answer that this can give.
+        return linger(&mut connection.stream).await;
+    }
     loop {
         let need = connection.step();
         match need {
             Need::AllAnswers | Need::AnAnswer | Need::Flush => connection.wait(need).await?,
             Need::Input if connection.is_ending() => {
                 connection.wait(Need::Close).await?;
-                return connection.linger().await;
+                return if connection.input_ended {
+                    Ok(())
+                } else {
+                    linger(&mut connection.stream).await
+                };
             }
             Need::Input => connection.wait(need).await?,
             Need::Close => return connection.wait(need).await,
@@ -78,6 +87,23 @@ where
             }
         }
     }
+}
+
+/// Closes: the client is told first, and what it sends meanwhile is dropped.
+///
+/// A socket that is closed with something unread resets the connection, and the last replies may
+/// be lost with it.
+pub(crate) async fn linger<S>(stream: &mut S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ended = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        while stream.read(&mut dropped).await? != 0 {}
+        Ok(())
+    };
+    timeout(LINGER, ended).await.unwrap_or(Ok(()))
 }
 
 struct Connection<S, B: Backend> {
@@ -236,23 +262,6 @@ where
         read
     }
 
-    /// Closes: at shutdown the client is told first, and what it sends meanwhile is dropped.
-    ///
-    /// A socket that is closed with something unread resets the connection, and the last replies
-    /// may be lost with it.
-    async fn linger(&mut self) -> io::Result<()> {
-        if self.input_ended {
-            return Ok(());
-        }
-        self.stream.shutdown().await?;
-        let mut dropped = [0; 1024];
-        let ended = async {
-            while self.stream.read(&mut dropped).await? != 0 {}
-            Ok(())
-        };
-        timeout(LINGER, ended).await.unwrap_or(Ok(()))
-    }
-
     fn poll_flush(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let output = &mut self.session.output;
         while output.len() != 0 {
@@ -267,7 +276,8 @@ where
             self.context.counters.bytes_written.add(len as u64);
             output.sent(len);
         }
-        Poll::Ready(Ok(()))
+        // TLS may keep the end of it; a socket has nothing to do here.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Reads once. A short read tells tokio that there is no more, so that waiting for the next
@@ -291,6 +301,8 @@ where
     }
 }
 
+/// A client that speaks TLS where it is not spoken says this first: a record of a handshake.
+const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
 /// Far longer than a busy client takes to send its next request.
 const QUIET: Duration = Duration::from_millis(2);
 /// After the node's end of a connection is closed, for the client to close its own.

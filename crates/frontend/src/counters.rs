@@ -93,6 +93,10 @@ counters! {
     incr_hits,
     /// `incr` of a missing item.
     incr_misses,
+    /// TLS handshakes that came to nothing.
+    ssl_handshake_errors,
+    /// TLS sessions begun that may be resumed.
+    ssl_new_sessions,
     /// Stores refused for want of memory.
     store_no_memory,
     /// Stores refused for their size.

@@ -1,17 +1,21 @@
 //! Threads that serve connections, and nothing else.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::backend::Backend;
 use crate::connection;
 use crate::listener::Accepted;
 use crate::server::Context;
 use crate::slot::Slot;
+use crate::tls::{ClientTls, shake_hands};
 
 /// Serves the connections given to it, on a runtime and thread of its own.
 pub(crate) struct IoThread<B> {
@@ -61,7 +65,7 @@ impl<B: Backend> IoThread<B> {
         let drained = async { while connections.join_next().await.is_some() {} };
         let options = &self.context.shared.options;
         let limit = options.drain_time + options.drain_timeout;
-        if tokio::time::timeout(limit, drained).await.is_err() {
+        if timeout(limit, drained).await.is_err() {
             tracing::warn!(thread = self.context.thread, ?limit, "connections cut off at shutdown");
         }
     }
@@ -71,7 +75,11 @@ impl<B: Backend> IoThread<B> {
         match stream {
             Accepted::Tcp(stream, _) => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    connections.spawn(self.serve(stream, slot));
+                    if let Some(tls) = slot.tls() {
+                        connections.spawn(self.serve_tls(stream, slot, tls));
+                    } else {
+                        connections.spawn(self.serve(stream, slot));
+                    }
                 }
             }
             Accepted::Unix(stream) => {
@@ -94,4 +102,28 @@ impl<B: Backend> IoThread<B> {
             drop(slot);
         }
     }
+
+    fn serve_tls(
+        &self,
+        stream: TcpStream,
+        slot: Slot,
+        tls: Arc<ClientTls>,
+    ) -> impl Future<Output = ()> + use<B> {
+        let (backend, context, entry) = (self.backend.clone(), self.context.clone(), slot.entry());
+        async move {
+            // In a box: what a handshake needs is given back when it is done.
+            let stream = Box::pin(shake_hands(&tls, stream, &context)).await;
+            if let Some(mut stream) = stream {
+                let served = connection::serve(&mut stream, backend, context, entry).await;
+                if served.is_ok() {
+                    // The client is told that this is the end, and not somebody's cutting it short.
+                    let _ = timeout(GOODBYE, stream.shutdown()).await;
+                }
+            }
+            drop(slot);
+        }
+    }
 }
+
+/// For a client to take the last record.
+const GOODBYE: Duration = Duration::from_millis(100);

@@ -56,6 +56,7 @@ mod slot;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls;
 
 pub use auth::{Credentials, CredentialsError};
 pub use backend::{Backend, Full, Unavailable};
@@ -65,6 +66,7 @@ pub use options::{Auth, DRAIN_AT_ONCE, Options, Shutdown};
 pub use protocol::{Compat, Protocol};
 pub use registry::ConnectionInfo;
 pub use server::{Figures, RunError, Server};
+pub use tls::{BadFile, ClientTls, TlsError, TlsFile, TlsOptions, Verify};
 
 #[cfg(test)]
 mod tests;

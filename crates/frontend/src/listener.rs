@@ -23,6 +23,8 @@ use crate::registry::Endpoint;
 pub struct Listener {
     socket: Socket,
     address: Address,
+    /// Whether clients speak TLS.
+    tls: bool,
 }
 
 /// Where a [`Listener`] is reached.
@@ -81,7 +83,7 @@ impl Listener {
             drop(socket);
             socket = bind_tcp(bound).map_err(|error| error_at(error, Address::Tcp(bound)))?;
         }
-        Ok(Self { socket, address: Address::Tcp(bound) })
+        Ok(Self { socket, address: Address::Tcp(bound), tls: false })
     }
 
     /// Reserves a Unix domain socket at `path` with the access bits `mode` (`-a`), in the place of
@@ -104,9 +106,21 @@ impl Listener {
             Ok(socket)
         };
         match bind() {
-            Ok(socket) => Ok(Self { socket, address }),
+            Ok(socket) => Ok(Self { socket, address, tls: false }),
             Err(error) => Err(error_at(error, address)),
         }
+    }
+
+    /// Has clients speak TLS here, with [`crate::Options::tls`].
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Whether clients speak TLS here.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// Where clients connect, with the port that was really taken.

@@ -7,6 +7,7 @@ use protocol::{Compat, Protocol};
 use tokio::sync::mpsc;
 
 use crate::auth::Credentials;
+use crate::tls::ClientTls;
 
 /// Limits and names of one node's client side.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Options {
     pub protocol: Option<Protocol>,
     /// Who may come in (`-S`, `-Y`).
     pub auth: Auth,
+    /// What is spoken on listeners that ask for it ([`crate::Listener::with_tls`], `-Z`).
+    pub tls: Option<Arc<ClientTls>>,
     /// Whether clients are told that there is no cas unique (`-C`).
     pub cas_disabled: bool,
     /// Whether `flush_all` is refused (`-F`).
@@ -93,6 +96,7 @@ impl Default for Options {
             idle_timeout: None,
             protocol: None,
             auth: Auth::default(),
+            tls: None,
             cas_disabled: false,
             flush_all_refused: false,
             dump_refused: false,

@@ -12,10 +12,11 @@ use crate::acceptor::Acceptor;
 use crate::backend::Backend;
 use crate::counters::{AllCounters, Counters, Totals};
 use crate::io_thread::IoThread;
-use crate::listener::{ListenError, Listener};
+use crate::listener::{Address, ListenError, Listener};
 use crate::options::{DRAIN_AT_ONCE, Options};
 use crate::registry::{ConnectionInfo, Registry};
 use crate::stats::prefixes::Prefixes;
+use crate::tls::TlsError;
 
 /// One node's client side: a cheap handle, there before the first client and after the last.
 #[derive(Debug, Clone)]
@@ -41,6 +42,16 @@ impl Server {
             unaccepting_count: shared.unaccepting_count.load(Ordering::Relaxed),
             totals: shared.counters.totals(),
         }
+    }
+
+    /// As [`crate::ClientTls::reload`], beside the threads that serve; `Ok(false)` without TLS. Within a
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::ClientTls::reload`].
+    pub async fn refresh_certs(&self) -> Result<bool, TlsError> {
+        self.0.refresh_certs().await
     }
 
     /// Shows `visit` every open connection and listener, in the order of descriptors. From any
@@ -71,6 +82,9 @@ impl Server {
     ) -> Result<(), RunError> {
         let shared = self.0;
         for listener in &listeners {
+            if listener.is_tls() && shared.options.tls.is_none() {
+                return Err(RunError::NoTls { address: listener.address().clone() });
+            }
             listener.listen(shared.options.backlog)?;
         }
         let (done, mut all_done) = mpsc::channel::<()>(1);
@@ -130,6 +144,12 @@ pub enum RunError {
     /// An address cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A listener is for TLS, and there is no certificate.
+    #[error("cannot listen on {address}: TLS needs a certificate")]
+    NoTls {
+        /// The listener's address.
+        address: Address,
+    },
     /// A thread cannot be started.
     #[error("cannot start an I/O thread")]
     Thread(#[from] io::Error),
@@ -185,6 +205,23 @@ impl Shared {
     /// Connections open on all threads.
     pub(crate) fn open_count(&self) -> usize {
         self.open.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Reads the certificates again, on a thread that may wait for the disk, and says whether they
+    /// have changed; `Ok(false)` without TLS. The future is free of `self`, and holds nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::ClientTls::reload`].
+    pub(crate) fn refresh_certs(
+        &self,
+    ) -> impl Future<Output = Result<bool, TlsError>> + Send + use<> {
+        let tls = self.options.tls.clone();
+        async {
+            let Some(tls) = tls else { return Ok(false) };
+            // Fails only if it panicked: as good as a file that has not changed.
+            tokio::task::spawn_blocking(move || tls.reload()).await.unwrap_or(Ok(false))
+        }
     }
 
     /// Shows `visit` every open connection and listener, in the order of descriptors.

@@ -5,22 +5,30 @@ use std::sync::atomic::Ordering;
 
 use crate::registry::{Entry, Registered};
 use crate::server::Context;
+use crate::tls::ClientTls;
 
 /// Counts one open connection, and shows it, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Slot {
     context: Context,
     registered: Registered,
+    /// Whether it speaks TLS.
+    tls: bool,
 }
 
 impl Slot {
     /// Takes a place on the thread of `context`.
-    pub(crate) fn take(context: Context, registered: Registered) -> Self {
+    pub(crate) fn take(context: Context, registered: Registered, tls: bool) -> Self {
         if let Some(open) = context.open() {
             open.fetch_add(1, Ordering::Relaxed);
         }
         context.shared.accepted_count.fetch_add(1, Ordering::Relaxed);
-        Self { context, registered }
+        Self { context, registered, tls }
+    }
+
+    /// What it speaks below the protocol; `None` for nothing.
+    pub(crate) fn tls(&self) -> Option<Arc<ClientTls>> {
+        self.context.shared.options.tls.clone().filter(|_| self.tls)
     }
 
     /// How others see the connection.
