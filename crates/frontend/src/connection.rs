@@ -44,7 +44,7 @@ where
 
     let mut connection = Connection {
         stream,
-        session: Session::new(backend.clone(), context.clone()),
+        session: Session::new(backend.clone(), context.clone(), entry.fd()),
         input: InputBuffer::default(),
         input_ended: false,
         closing: Closing::NotYet,
@@ -69,7 +69,13 @@ where
                 };
             }
             Need::Input => connection.wait(need).await?,
-            Need::Close => return connection.wait(need).await,
+            Need::Watch if connection.is_ending() => return connection.wait(Need::Close).await,
+            Need::Close => {
+                if connection.session.was_refused() {
+                    connection.entry.refuse();
+                }
+                return connection.wait(need).await;
+            }
             Need::Barrier => {
                 connection.wait(Need::Flush).await?;
                 let result = backend.read_barrier().await;
@@ -81,6 +87,12 @@ where
                     connection.session.no_room(error);
                 }
             }
+            Need::Certs => {
+                connection.wait(Need::Flush).await?;
+                let read = shared.refresh_certs().await;
+                connection.session.certs_read(read.map_err(|error| error.to_string()));
+            }
+            Need::Watch => connection.watch().await?,
             Need::Yield => {
                 connection.wait(Need::Flush).await?;
                 tokio::task::yield_now().await;
@@ -167,13 +179,16 @@ where
     /// Says what it is waiting for, when it does.
     fn rest(&self, need: Need) {
         self.entry.enter(match need {
-            Need::AllAnswers | Need::AnAnswer | Need::Barrier | Need::Room | Need::Yield => {
-                State::Executing
-            }
+            Need::AllAnswers
+            | Need::AnAnswer
+            | Need::Barrier
+            | Need::Certs
+            | Need::Room
+            | Need::Yield => State::Executing,
             _ if self.session.owes_answers() => State::Executing,
             _ if self.session.output.len() != 0 => State::Replying,
             Need::Input if self.waits_for_value() => State::ReceivingValue,
-            Need::Close | Need::Flush | Need::Input => State::Idle,
+            Need::Close | Need::Flush | Need::Input | Need::Watch => State::Idle,
         });
     }
 
@@ -181,6 +196,16 @@ where
     fn waits_for_value(&self) -> bool {
         let len = self.input.len();
         0 < len && len + 1 < self.session.input_len_needed()
+    }
+
+    /// Waits for an event that the client watches, or for its end.
+    async fn watch(&mut self) -> io::Result<()> {
+        self.wait(Need::Flush).await?;
+        let Some(watcher) = self.session.watcher() else { return Ok(()) };
+        tokio::select! {
+            () = watcher.filled.notified() => Ok(()),
+            read = self.wait(Need::Input) => read,
+        }
     }
 
     async fn wait(&mut self, need: Need) -> io::Result<()> {
@@ -219,7 +244,9 @@ where
             Need::Input if self.is_ending() => true,
             Need::Input if self.session.output.is_full() => false,
             Need::Input => return self.poll_input(cx, flushed),
-            Need::Barrier | Need::Flush | Need::Room | Need::Yield => flushed,
+            Need::Barrier | Need::Certs | Need::Flush | Need::Room | Need::Watch | Need::Yield => {
+                flushed
+            }
         };
         if met { Poll::Ready(Ok(())) } else { Poll::Pending }
     }

@@ -57,6 +57,7 @@ mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tls;
+mod watch;
 
 pub use auth::{Credentials, CredentialsError};
 pub use backend::{Backend, Full, Unavailable};

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use engine::{Command, Direction, Item, Outcome};
@@ -10,6 +11,8 @@ use protocol::{ProtocolError, ReplyTo};
 use crate::backend::Unavailable;
 use crate::counters::Counters;
 use crate::output::Output;
+use crate::server::Shared;
+use crate::watch::Store;
 
 pub(crate) mod meta;
 
@@ -28,6 +31,8 @@ pub(crate) struct Pending<P> {
 pub(crate) enum Answer {
     /// Tell the client.
     Tell { reply_to: ReplyTo, kind: Kind },
+    /// Somebody watches: shown, and then answered.
+    Watched(Box<Watched>, Box<Self>),
     /// A meta command: its own way to tell.
     Meta(meta::Answer),
     /// The old item under a key whose new value was refused is gone: now say why it was refused.
@@ -39,6 +44,23 @@ pub(crate) enum Answer {
         key: Box<[u8]>,
         last: bool,
     },
+}
+
+/// A store that is shown to those who watch.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Store,
+}
+
+impl Answer {
+    /// The answer, once `watched` has been shown.
+    pub(crate) fn watched(self, watched: Option<Box<Watched>>) -> Self {
+        match watched {
+            None => self,
+            Some(watched) => Self::Watched(watched, Box::new(self)),
+        }
+    }
 }
 
 /// What is to be counted.
@@ -147,6 +169,12 @@ where
         counters: &Counters,
     ) {
         match (answer, result) {
+            (Answer::Watched(watched, answer), result) => {
+                if let Ok(outcome) = &result {
+                    watched.shared.watchers.stored(&watched.store, outcome);
+                }
+                self.answer(*answer, result, output, counters);
+            }
             (Answer::Tell { reply_to, kind }, Ok(outcome)) => {
                 // A `cas` that became a `replace` (`-C`) has not found its item.
                 let outcome = match (kind, outcome) {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::coarse_ms;
@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     /// Where it was accepted; `None` for a listener.
     listener: Option<Arc<Self>>,
     state: AtomicU8,
+    /// The client asked for what nobody can, and was closed.
+    refused: AtomicBool,
     /// When its last request was taken up, by [`coarse_ms`].
     asked_at_ms: AtomicU64,
 }
@@ -112,13 +114,41 @@ impl Entry {
             address,
             listener,
             state: AtomicU8::new(state as u8),
+            refused: AtomicBool::new(false),
             asked_at_ms: AtomicU64::new(coarse_ms()),
         }
+    }
+
+    /// Its descriptor.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd
     }
 
     /// Says what the owner is doing from now on.
     pub(crate) fn enter(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// The connection ends because of what its client has sent.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the connection ended, in memcached's words.
+    pub(crate) fn end_reason(&self) -> &'static str {
+        if self.refused.load(Ordering::Relaxed) { "error" } else { "normal" }
+    }
+
+    /// The client's end, as events name it.
+    pub(crate) fn peer(&self) -> String {
+        let (address, transport) = match self.address {
+            Endpoint::Tcp(address) => (address, "tcp"),
+            Endpoint::Udp(address) => (address, "udp"),
+            Endpoint::Unix(_) | Endpoint::UnixClient => {
+                return "rip=unix rport=0 transport=local".to_owned();
+            }
+        };
+        format!("rip={} rport={} transport={transport}", address.ip(), address.port())
     }
 
     /// A request has been taken up.

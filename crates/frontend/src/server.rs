@@ -17,6 +17,7 @@ use crate::options::{DRAIN_AT_ONCE, Options};
 use crate::registry::{ConnectionInfo, Registry};
 use crate::stats::prefixes::Prefixes;
 use crate::tls::TlsError;
+use crate::watch::Watchers;
 
 /// One node's client side: a cheap handle, there before the first client and after the last.
 #[derive(Debug, Clone)]
@@ -161,6 +162,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) counters: AllCounters,
     pub(crate) prefixes: Prefixes,
+    pub(crate) watchers: Watchers,
     /// Connections open, by thread.
     pub(crate) open: Vec<AtomicUsize>,
     /// Connections ever served.
@@ -189,6 +191,7 @@ impl Shared {
         let thread_count = options.threads.max(1);
         Self {
             prefixes: Prefixes::new(options.prefix_delimiter, options.detail_enabled),
+            watchers: Watchers::default(),
             options,
             counters: AllCounters::new(thread_count),
             open: std::iter::repeat_with(AtomicUsize::default).take(thread_count).collect(),

@@ -1,5 +1,6 @@
 //! What one client has asked for and not been told yet; everything of a connection but its socket.
 
+use std::sync::Arc;
 use std::task::Context as TaskContext;
 
 use engine::UnixMillis;
@@ -13,12 +14,14 @@ use crate::output::Output;
 use crate::pending::{Answer, Kind, Pending, unavailable};
 use crate::server::{Context, Shared};
 use crate::stats::prefixes::Asked;
+use crate::watch::Watcher;
 
 mod admin;
 mod auth;
 mod dump;
 mod keys;
 mod meta;
+mod watching;
 
 /// One client's requests, executed strictly in order.
 ///
@@ -45,8 +48,16 @@ pub(crate) struct Session<B: Backend> {
     no_room: Option<Unavailable>,
     /// Nothing more is executed; the connection closes when all is answered.
     closing: bool,
+    /// That is because of what the client has sent.
+    refused: bool,
     /// Requests since others were last let run.
     turn_count: usize,
+    /// The descriptor, which events name.
+    fd: i32,
+    /// The client sees events from now on, and is asked nothing more.
+    watcher: Option<Arc<Watcher>>,
+    /// What became of reading the certificates again, which has been waited for.
+    certs: Option<Result<bool, String>>,
     /// A SASL conversation has begun, and the client is to go on.
     sasl_started: bool,
 }
@@ -58,6 +69,8 @@ pub(crate) enum Need {
     AllAnswers,
     /// Another pending write answered.
     AnAnswer,
+    /// The certificates to be read again; the result goes to [`Session::certs_read`].
+    Certs,
     /// A read barrier; its result goes to [`Session::barrier_passed`].
     Barrier,
     /// Nothing: all is executed, and answered but for pending writes. Close after those.
@@ -68,6 +81,8 @@ pub(crate) enum Need {
     Input,
     /// Room for a proposal; a failure goes to [`Session::no_room`].
     Room,
+    /// An event that [`Session::watcher`] shows.
+    Watch,
     /// A turn for the other connections.
     Yield,
 }
@@ -99,7 +114,7 @@ enum Partial {
 }
 
 impl<B: Backend> Session<B> {
-    pub(crate) fn new(backend: B, context: Context) -> Self {
+    pub(crate) fn new(backend: B, context: Context, fd: i32) -> Self {
         let options = &context.shared.options;
         let limits = Limits { item_len_max: options.item_len_max as u64, compat: options.compat };
         let output = Output::new(options.cas_disabled);
@@ -115,7 +130,11 @@ impl<B: Backend> Session<B> {
             partial: Partial::None,
             no_room: None,
             closing: false,
+            refused: false,
             turn_count: 0,
+            fd,
+            watcher: None,
+            certs: None,
             sasl_started: false,
         }
     }
@@ -150,6 +169,21 @@ impl<B: Backend> Session<B> {
         self.no_room = Some(error);
     }
 
+    /// The certificates have been read again, or not, and why.
+    pub(crate) fn certs_read(&mut self, result: Result<bool, String>) {
+        self.certs = Some(result);
+    }
+
+    /// Whether the connection closes because of what the client has sent.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// What the client watches, if it does.
+    pub(crate) fn watcher(&self) -> Option<Arc<Watcher>> {
+        self.watcher.clone()
+    }
+
     /// Executes requests from the front of `input` until something has to be waited for.
     pub(crate) fn step(&mut self, input: &mut InputBuffer) -> Need {
         loop {
@@ -159,6 +193,11 @@ impl<B: Backend> Session<B> {
             }
             if let Some(need) = self.must_pause() {
                 return need;
+            }
+            if let Some(watcher) = &self.watcher {
+                input.consume(input.len());
+                self.output.bytes().append(&mut watcher.take());
+                return Need::Watch;
             }
             match self.front(input.filled()) {
                 Ok(consumed) => {
@@ -274,13 +313,14 @@ impl<B: Backend> Session<B> {
             | Request::Store { .. }
             | Request::Touch { .. } => self.write(&request, reply_to),
             Request::CacheMemlimit { megabytes } => self.limit_memory(megabytes, reply_to),
+            Request::RefreshCerts => self.refresh_certs(reply_to),
+            Request::Watch { topics } => self.watch(topics, reply_to),
             Request::Dump { form, classes } => self.dump(form, classes, reply_to, len),
             Request::Accepted
             | Request::Authenticate { .. }
             | Request::MetaNoop
             | Request::Noop
             | Request::Quit
-            | Request::RefreshCerts
             | Request::SaslAuth { .. }
             | Request::SaslList
             | Request::SaslStep { .. }
@@ -288,7 +328,6 @@ impl<B: Backend> Session<B> {
             | Request::Stats { .. }
             | Request::Verbosity { .. }
             | Request::Version
-            | Request::Watch { .. }
             | _ => self.administer(&request, reply_to),
         }
     }
@@ -307,6 +346,7 @@ impl<B: Backend> Session<B> {
             reply_to.error(error, self.output.bytes());
         }
         self.closing = close;
+        self.refused = close;
         Ok(())
     }
 
@@ -333,7 +373,8 @@ impl<B: Backend> Session<B> {
             return Ok(());
         }
         let command = if self.output.hides_cas() { lower::without_cas(command) } else { command };
-        self.propose(&command, reply_to, || Answer::Tell { reply_to, kind })?;
+        let watched = self.watched(&command);
+        self.propose(&command, reply_to, || Answer::Tell { reply_to, kind }.watched(watched))?;
         if let Request::Store { key, .. } = request {
             self.count_prefix(key, Asked::Set);
         }

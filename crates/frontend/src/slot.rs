@@ -23,6 +23,11 @@ impl Slot {
             open.fetch_add(1, Ordering::Relaxed);
         }
         context.shared.accepted_count.fetch_add(1, Ordering::Relaxed);
+        let entry = registered.entry();
+        context
+            .shared
+            .watchers
+            .connection(|| format!("type=conn_new {} cfd={}", entry.peer(), entry.fd()));
         Self { context, registered, tls }
     }
 
@@ -42,5 +47,10 @@ impl Drop for Slot {
         if let Some(open) = self.context.open() {
             open.fetch_sub(1, Ordering::Relaxed);
         }
+        let entry = self.registered.entry();
+        self.context.shared.watchers.connection(|| {
+            let (peer, reason, fd) = (entry.peer(), entry.end_reason(), entry.fd());
+            format!("type=conn_close {peer} reason={reason} cfd={fd}")
+        });
     }
 }

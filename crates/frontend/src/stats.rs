@@ -13,6 +13,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use protocol::{ProtocolError, ReplyTo, StatsDetail, StatsTopic};
 
 use crate::backend::Backend;
+use crate::registry::ConnectionInfo;
 use crate::server::Shared;
 
 /// Appends the whole answer to one `stats` request.
@@ -30,7 +31,7 @@ pub(crate) fn encode<B: Backend>(
         StatsTopic::Items => stats.items(backend),
         StatsTopic::Slabs => stats.slabs(backend, shared),
         StatsTopic::Sizes => stats.sizes(backend, shared),
-        StatsTopic::Conns => {}
+        StatsTopic::Conns => stats.connections(shared),
         StatsTopic::Detail(StatsDetail::Dump) => {
             if let ReplyTo::Text(_) = reply_to {
                 stats.out.extend_from_slice(shared.prefixes.dump().as_bytes());
@@ -115,9 +116,26 @@ impl Stats<'_> {
             self.put_zeros(&["lru_maintainer_juggles"]);
         }
         self.put_zeros(&["malloc_fails", "log_worker_dropped", "log_worker_written"]);
-        self.put_zeros(&["log_watcher_skipped", "log_watcher_sent", "log_watchers"]);
+        let (watchers, sent_len, skipped_count) = shared.watchers.figures();
+        self.put_all(&[
+            ("log_watcher_skipped", skipped_count),
+            ("log_watcher_sent", sent_len),
+            ("log_watchers", watchers),
+        ]);
         self.put_zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
+        self.tls(shared);
         self.all_items(backend, shared);
+    }
+
+    /// There is nothing to be said about it where it is not spoken.
+    fn tls(&mut self, shared: &Shared) {
+        let Some(tls) = &shared.options.tls else { return };
+        let totals = shared.counters.totals();
+        self.put("ssl_handshake_errors", totals.ssl_handshake_errors);
+        if tls.options().session_cache {
+            self.put("ssl_new_sessions", totals.ssl_new_sessions);
+        }
+        self.put("time_since_server_cert_refresh", tls.since_refresh().as_secs());
     }
 
     fn operations<B: Backend>(&mut self, backend: &B, shared: &Shared) {
@@ -232,6 +250,21 @@ impl Stats<'_> {
         }
         self.put("active_slabs", u64::from(engine.items != 0));
         self.put("total_malloced", engine.bytes);
+    }
+
+    fn connections(&mut self, shared: &Shared) {
+        shared.for_each_connection(&mut |connection| {
+            let ConnectionInfo { fd, udp, address, listen_address, state, idle_s } = connection;
+            if udp {
+                self.put(&format!("{fd}:UDP"), "UDP");
+            }
+            self.put(&format!("{fd}:addr"), address);
+            if let Some(listen_address) = listen_address {
+                self.put(&format!("{fd}:listen_addr"), listen_address);
+            }
+            self.put(&format!("{fd}:state"), state);
+            self.put(&format!("{fd}:secs_since_last_cmd"), idle_s);
+        });
     }
 
     /// The one class there is, as far as memcached would show it in one answer.

@@ -239,3 +239,24 @@ fn connections_are_shown_with_what_they_are_doing() -> anyhow::Result<()> {
     server.node.release_all();
     Ok(())
 }
+
+/// Over real sockets, which have addresses.
+#[test]
+fn connections_are_shown_to_those_who_watch_them() -> anyhow::Result<()> {
+    let server = Server::start(Options { threads: 1, ..Options::default() })?;
+    let mut watcher = server.connect()?;
+    watcher.write_all(b"watch connevents\r\n")?;
+    let mut lines = BufReader::new(watcher).lines();
+    ensure!(lines.next().context("no answer")?? == "OK");
+    for (input, reason) in [("quit\r\n", "normal"), ("GET / HTTP/1.1\r\n", "error")] {
+        let mut client = server.connect()?;
+        client.write_all(input.as_bytes())?;
+        let port = client.local_addr()?.port();
+        let want = format!("rip=127.0.0.1 rport={port} transport=tcp ");
+        let line = lines.next().context("no line")??;
+        ensure!(line.contains(&format!(" type=conn_new {want}cfd=")), "{line}");
+        let line = lines.next().context("no line")??;
+        ensure!(line.contains(&format!(" type=conn_close {want}reason={reason} cfd=")), "{line}");
+    }
+    Ok(())
+}

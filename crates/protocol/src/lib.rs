@@ -56,7 +56,9 @@ pub use limits::{
 };
 pub use meta::{KeyBuffer, MetaArithmetic, MetaDelete, MetaGet, MetaKey, MetaStore};
 pub use parser::{Parsed, Parser, Protocol};
-pub use reply::{BinaryReply, DumpedItem, MetaItem, MetaReply, MetaStatus, ReplyTo, TextReply};
+pub use reply::{
+    BinaryReply, DumpedItem, MetaItem, MetaReply, MetaStatus, ReplyTo, TextReply, uri_encode,
+};
 pub use request::{
     Direction, DumpClasses, DumpForm, Initial, Keys, Request, StatsDetail, StatsTopic, StoreMode,
     WatchTopics,

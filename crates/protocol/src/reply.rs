@@ -8,7 +8,7 @@ mod text;
 use bytes::BufMut;
 
 pub use self::binary::BinaryReply;
-pub use self::dump::DumpedItem;
+pub use self::dump::{DumpedItem, uri_encode};
 pub(crate) use self::meta::{MetaCommand, Returned, Returns};
 pub use self::meta::{MetaItem, MetaReply, MetaStatus};
 pub use self::text::TextReply;

@@ -84,6 +84,21 @@ impl<B: Backend> Session<B> {
         self.propose(&command, reply_to, || Answer::Tell { reply_to, kind: Kind::Other })
     }
 
+    /// `refresh_certs`, which waits for the disk elsewhere.
+    pub(super) fn refresh_certs(&mut self, reply_to: ReplyTo) -> Result<(), Need> {
+        self.in_order()?;
+        if self.context.shared.options.tls.is_none() {
+            reply_to.error(ProtocolError::UnknownCommand, self.output.bytes());
+            return Ok(());
+        }
+        match self.certs.take() {
+            None => return Err(Need::Certs),
+            Some(Ok(_)) => reply_to.done(self.output.bytes()),
+            Some(Err(why)) => reply_to.server_error(&why, self.output.bytes()),
+        }
+        Ok(())
+    }
+
     fn shutdown(&mut self, graceful: Option<bool>, reply_to: ReplyTo) {
         let options = &self.context.shared.options;
         let error = match (&options.shutdown, graceful) {

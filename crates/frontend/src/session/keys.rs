@@ -62,6 +62,7 @@ impl<B: Backend> Session<B> {
             if let Some(item) = self.backend.get(key, at) {
                 hit_count += 1;
                 self.count_prefix(key, Asked::Hit);
+                self.show_fetch(key, Ok(item.value().len()));
                 self.output.hit(reply_to, key, item);
             } else {
                 miss_count += 1;
@@ -93,7 +94,9 @@ impl<B: Backend> Session<B> {
     /// memcached says how many misses were of items that had been there.
     pub(super) fn count_missing(&self, key: &[u8], at: UnixMillis) {
         let counters = &self.context.counters;
-        match self.backend.why_missing(key, at) {
+        let why = self.backend.why_missing(key, at);
+        self.show_fetch(key, Err(why));
+        match why {
             Missing::Absent => {}
             Missing::Expired => counters.get_expired.add(1),
             Missing::Flushed => counters.get_flushed.add(1),

@@ -55,6 +55,7 @@ impl<B: Backend> Session<B> {
                 Some((item, usage)) if !command.changes(&item, at) => {
                     self.count_meta_get(true);
                     self.count_prefix(key, Prefix::Hit);
+                    self.show_fetch(key, Ok(item.value().len()));
                     let shown = Shown::read(&item, usage, at);
                     hit(reply, item, &shown, get.unless_cas, &mut self.output);
                     return Ok(());
@@ -177,7 +178,9 @@ impl<B: Backend> Session<B> {
         asked: Asked,
     ) -> Result<(), Need> {
         let key = if reply.wants_key() { key } else { &[] };
-        let answer = || pending::Answer::Meta(Answer { reply, key: key.into(), asked });
+        let watched = self.watched(command);
+        let answer =
+            || pending::Answer::Meta(Answer { reply, key: key.into(), asked }).watched(watched);
         self.propose(command, ReplyTo::Meta(reply), answer)
     }
 

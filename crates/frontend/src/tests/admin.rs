@@ -264,3 +264,103 @@ async fn sizes_are_counted_where_that_was_asked_for() {
                 STAT 128 1\r\nEND\r\n";
     assert_eq!(have, want);
 }
+
+/// A line without its time.
+fn event(line: &str) -> String {
+    let (time, rest) = line.split_once(" gid=").unwrap();
+    assert!(time.starts_with("ts="), "{line}");
+    rest.split_once(' ').unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn a_watcher_sees_reads_and_stores_of_others() {
+    let fixture = Fixture::new();
+    let mut watcher = fixture.connect(64);
+    watcher.write_all(b"watch fetchers mutations\r\n").await.unwrap();
+    expect(&mut watcher, "OK\r\n").await;
+    // What it sends now is dropped.
+    watcher.write_all(b"version\r\n").await.unwrap();
+    fixture.talk(64, b"get a%\r\nset a% 0 0 4\r\nvbar\r\ncas b 0 0 1 9\r\nx\r\n").await;
+    fixture.talk(64, b"mg a% v\r\nms c 2 MA\r\nxy\r\nset a% 0 0 1 noreply\r\nx\r\n").await;
+    let mut lines = Vec::new();
+    let mut reader = tokio::io::BufReader::new(watcher);
+    for _ in 0..6 {
+        let mut line = String::new();
+        let read = tokio::io::AsyncBufReadExt::read_line(&mut reader, &mut line);
+        tokio::time::timeout(super::DEADLINE, read).await.unwrap().unwrap();
+        lines.push(event(line.trim_end()));
+    }
+    let store = |key, status, name, class, len| {
+        format!(
+            "type=item_store key={key} status={status} cmd={name} ttl=0 clsid={class} cfd=-1 \
+             size={len}"
+        )
+    };
+    let want = [
+        "type=item_get key=a%25 status=not_found clsid=0 cfd=-1 size=0".to_owned(),
+        store("a%25", "stored", "set", 1, 4),
+        store("b", "not_found", "cas", 0, 1),
+        "type=item_get key=a%25 status=found clsid=1 cfd=-1 size=4".to_owned(),
+        store("c", "not_stored", "append", 0, 2),
+        store("a%25", "stored", "set", 1, 1),
+    ];
+    assert_eq!(lines, want);
+    let stats = fixture.talk(64, b"stats\r\n").await;
+    assert!(stats.contains("STAT log_watchers 1\r\n"), "{stats}");
+    drop(reader);
+    fixture.until("it is gone", |fixture| fixture.shared.watchers.figures().0 == 0).await;
+    fixture.talk(64, b"get a%\r\n").await;
+    let all = protocol::WatchTopics::FETCHERS.with(protocol::WatchTopics::MUTATIONS);
+    assert!(!fixture.shared.watchers.wants(all), "nobody is left who wants to know");
+}
+
+/// Nobody waits for a watcher that does not read, and it is told what it has missed.
+#[tokio::test]
+async fn a_slow_watcher_skips() {
+    let fixture = Fixture::new();
+    let mut watcher = fixture.connect(64);
+    watcher.write_all(b"watch\r\n").await.unwrap();
+    expect(&mut watcher, "OK\r\n").await;
+    let key = "x".repeat(200);
+    for _ in 0..100 {
+        fixture.talk(100_000, format!("get {key}\r\n").repeat(100).as_bytes()).await;
+    }
+    let (_, sent_len, skipped_count) = fixture.shared.watchers.figures();
+    assert!(sent_len < 1024 * 1024 && 5_000 < skipped_count, "{sent_len} {skipped_count}");
+    let mut reader = tokio::io::BufReader::new(watcher);
+    let told = async {
+        loop {
+            let mut line = String::new();
+            tokio::io::AsyncBufReadExt::read_line(&mut reader, &mut line).await.unwrap();
+            if line.starts_with("skipped=") {
+                return line;
+            }
+            fixture.talk(64, b"get a\r\n").await;
+        }
+    };
+    tokio::time::timeout(super::DEADLINE, told).await.unwrap();
+}
+
+#[tokio::test]
+async fn watching_can_be_refused_and_is_bounded() {
+    let fixture = with(Options { watch_refused: true, ..Options::default() });
+    let have = fixture.talk(64, b"watch foo\r\nversion\r\n").await;
+    assert_eq!(have, "CLIENT_ERROR watch commands not allowed\r\nVERSION 1.6.27\r\n");
+    let fixture = Fixture::new();
+    assert_eq!(fixture.talk(64, b"watch foo\r\n").await, "ERROR\r\n");
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = fixture.connect(64);
+        client.write_all(b"watch connevents\r\n").await.unwrap();
+        expect(&mut client, "OK\r\n").await;
+        clients.push(client);
+    }
+    let have = fixture.talk(64, b"watch\r\nversion\r\n").await;
+    assert_eq!(have, "WATCHER_TOO_MANY log watcher limit reached\r\nVERSION 1.6.27\r\n");
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_where_there_are_any() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.talk(64, b"refresh_certs\r\n").await, "ERROR\r\n");
+}

@@ -32,7 +32,7 @@ pub struct DumpedItem<'a> {
 /// The line of `metadump`; it ends in a line feed alone, as memcached's does.
 pub(super) fn meta(item: &DumpedItem<'_>, with_flags: bool, out: &mut impl BufMut) {
     out.put_slice(b"key=");
-    put_uri(item.key, out);
+    uri_encode(item.key, out);
     out.put_slice(b" exp=");
     match item.deadline_s {
         None => out.put_slice(b"-1"),
@@ -59,8 +59,9 @@ pub(super) fn mg(item: &DumpedItem<'_>, out: &mut impl BufMut) {
     out.put_slice(b"\r\n");
 }
 
-/// All but letters, digits and `-._~` as `%XX`.
-fn put_uri(key: &[u8], out: &mut impl BufMut) {
+/// Appends a key with all but letters, digits and `-._~` as `%XX`, as memcached's dumps and logs
+/// have it.
+pub fn uri_encode(key: &[u8], out: &mut impl BufMut) {
     for byte in key {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
             out.put_slice(&[*byte]);
