@@ -295,6 +295,16 @@ fn refused_lines() {
         (b"delete a b c d e\r\n", UnknownCommand),
         (b"flush_all x\r\n", BadExptime),
         (b"flush_all 1 2 3\r\n", UnknownCommand),
+        (b"mx k v\r\n", UnknownCommand),
+        (b"start HTTP/1.0\r\n", UnknownCommand),
+    ];
+    check_refused(cases);
+}
+
+#[test]
+fn refused_lines_about_the_server() {
+    use ProtocolError::*;
+    let cases: &[(&[u8], ProtocolError)] = &[
         (b"slabs\r\n", UnknownCommand),
         (b"slabs automove invalid\r\n", BadFormat),
         (b"slabs automove 3\r\n", UnknownCommand),
@@ -331,9 +341,11 @@ fn refused_lines() {
         (b"stats cachedump 1\r\n", BadCommandLine),
         (b"stats cachedump 1 x\r\n", BadFormat),
         (b"stats cachedump 64 1\r\n", BadSlabClass),
-        (b"mx k v\r\n", UnknownCommand),
-        (b"start HTTP/1.0\r\n", UnknownCommand),
     ];
+    check_refused(cases);
+}
+
+fn check_refused(cases: &[(&[u8], ProtocolError)]) {
     for (input, error) in cases {
         let stream = [input, &b"version\r\n"[..]].concat();
         let want = refused(*error, input.len());
