@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -60,6 +60,9 @@ impl<B: Backend> Acceptor<B> {
         let mut poll = tokio::time::interval(ACCEPTING_POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            if !self.shared.options.maxconns_fast && self.shared.is_full() {
+                self.wait_for_room().await;
+            }
             tokio::select! {
                 accepted = incoming.accept() => match accepted {
                     Ok(stream) => self.place(stream).await,
@@ -73,12 +76,28 @@ impl<B: Backend> Acceptor<B> {
         }
     }
 
+    /// Accepts nothing while there are too many connections, as long as the node may take clients.
+    async fn wait_for_room(&self) {
+        let began = Instant::now();
+        self.shared.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
+        while self.backend.accepting() {
+            let room = self.shared.room.notified();
+            if !self.shared.is_full() {
+                break;
+            }
+            // Ready or not, it is looked at again.
+            let _ = tokio::time::timeout(ACCEPTING_POLL, room).await;
+        }
+        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.listen_disabled_us.fetch_add(us, Ordering::Relaxed);
+    }
+
     async fn place(&self, stream: Accepted) {
         if !self.backend.accepting() {
             self.shared.unaccepting_count.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if self.shared.options.connections_max <= self.shared.open_count() {
+        if self.shared.options.maxconns_fast && self.shared.is_full() {
             self.shared.rejected_count.fetch_add(1, Ordering::Relaxed);
             refuse(stream);
             return;

@@ -11,10 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, sleep_until, timeout};
 
 use crate::backend::Backend;
-use crate::buffer::InputBuffer;
+use crate::budget::{ALWAYS_LEN, Account};
+use crate::buffer::{InputBuffer, READ_LEN};
+use crate::clock::coarse_ms;
+use crate::idle::Idle;
 use crate::registry::{Entry, State};
 use crate::server::Context;
 use crate::session::{Need, Session};
+use crate::stall::Stall;
 
 /// Serves one client until it hangs up, asks to quit, or the node shuts down.
 ///
@@ -48,6 +52,12 @@ where
         input: InputBuffer::default(),
         input_ended: false,
         closing: Closing::NotYet,
+        idle: shared.options.idle_timeout.map(Idle::new),
+        account: context.open_account(),
+        starved: false,
+        stall: None,
+        moved_len: 0,
+        read_at_ms: 0,
         context,
         entry,
     };
@@ -125,6 +135,18 @@ struct Connection<S, B: Backend> {
     /// The client sends no more.
     input_ended: bool,
     closing: Closing,
+    /// Watches for the client's silence, if anybody cares.
+    idle: Option<Idle>,
+    /// What it holds in buffers.
+    account: Account,
+    /// It does not read because there is no room for more.
+    starved: bool,
+    /// There while it holds much, or is starved.
+    stall: Option<Stall>,
+    /// Bytes read and written.
+    moved_len: u64,
+    /// When it last read, by [`coarse_ms`]; kept only with `idle`.
+    read_at_ms: u64,
     context: Context,
     /// How `stats conns` sees it.
     entry: Arc<Entry>,
@@ -213,10 +235,49 @@ where
             let met = self.poll(cx, need);
             if met.is_pending() {
                 self.rest(need);
+                return self.poll_stall(cx, need);
             }
             met
         })
         .await
+    }
+
+    /// Keeps account of what is held while it waits. Ready when the connection has to end because
+    /// others need the room and the client does not move.
+    fn poll_stall(&mut self, cx: &mut TaskContext<'_>, need: Need) -> Poll<io::Result<()>> {
+        let held = self.held();
+        self.account.settle(held);
+        if !self.starved && !self.account.is_large() {
+            self.stall = None;
+            return Poll::Pending;
+        }
+        let over = self.starved || !self.account.allows(held);
+        let stall = self.stall.get_or_insert_with(|| Stall::new(self.moved_len));
+        ready!(stall.poll(cx, self.moved_len, over));
+        self.context.counters.read_buf_oom.add(1);
+        let between_replies = need == Need::Input && self.session.output.len() == 0;
+        if !between_replies || self.session.owes_answers() {
+            // In the middle of a reply there is no place for an error.
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        if self.input.filled().first() != Some(&BINARY_REQUEST) {
+            self.session.output.bytes().extend_from_slice(OUT_OF_MEMORY);
+        }
+        self.input = InputBuffer::default();
+        (self.starved, self.stall) = (false, None);
+        self.closing = Closing::Now;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes held in buffers.
+    fn held(&self) -> usize {
+        self.input.held() + self.session.output.held()
+    }
+
+    /// Whether the client has to read before it may ask for more.
+    fn must_read_first(&self) -> bool {
+        let output = &self.session.output;
+        output.is_full() || ALWAYS_LEN < output.len() && !self.account.allows(self.held())
     }
 
     /// Does whatever can be done with the stream and the pending writes; ready when `need` is met.
@@ -242,7 +303,7 @@ where
             Need::AllAnswers => !self.session.owes_answers(),
             Need::Close => !self.session.owes_answers() && flushed,
             Need::Input if self.is_ending() => true,
-            Need::Input if self.session.output.is_full() => false,
+            Need::Input if self.must_read_first() => false,
             Need::Input => return self.poll_input(cx, flushed),
             Need::Barrier | Need::Certs | Need::Flush | Need::Room | Need::Watch | Need::Yield => {
                 flushed
@@ -286,6 +347,17 @@ where
             self.closing = Closing::Now;
             return Poll::Ready(Ok(()));
         }
+        if let Some(idle) = &mut self.idle
+            && read.is_pending()
+            && flushed
+            && !self.session.owes_answers()
+        {
+            let heard_at_ms = self.entry.asked_at_ms().max(self.read_at_ms);
+            ready!(idle.poll(cx, heard_at_ms));
+            self.context.counters.idle_kicks.add(1);
+            self.closing = Closing::Now;
+            return Poll::Ready(Ok(()));
+        }
         read
     }
 
@@ -301,6 +373,7 @@ where
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.context.counters.bytes_written.add(len as u64);
+            self.moved_len += len as u64;
             output.sent(len);
         }
         // TLS may keep the end of it; a socket has nothing to do here.
@@ -310,7 +383,17 @@ where
     /// Reads once. A short read tells tokio that there is no more, so that waiting for the next
     /// request costs no read in vain.
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        let mut buffer = ReadBuf::new(self.input.spare(self.session.input_len_needed()));
+        let needed = self.session.input_len_needed();
+        let next_len = self.input.next_len(needed);
+        if READ_LEN < next_len && self.input.held() < next_len {
+            let held = self.session.output.held() + next_len;
+            self.starved = !self.account.allows(held);
+            if self.starved {
+                return Poll::Pending;
+            }
+            self.account.settle(held);
+        }
+        let mut buffer = ReadBuf::new(self.input.spare(needed));
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
         let len = buffer.filled().len();
         match read {
@@ -324,10 +407,18 @@ where
         self.input.fill(len);
         self.input_ended = len == 0;
         self.context.counters.bytes_read.add(len as u64);
+        self.moved_len += len as u64;
+        if self.idle.is_some() && self.waits_for_value() {
+            self.read_at_ms = coarse_ms();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
+/// Said before the end to a client that sent too slowly when there was no room.
+const OUT_OF_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+/// A request that begins with it is binary.
+const BINARY_REQUEST: u8 = 0x80;
 /// A client that speaks TLS where it is not spoken says this first: a record of a handshake.
 const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
 /// Far longer than a busy client takes to send its next request.

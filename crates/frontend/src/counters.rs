@@ -89,10 +89,14 @@ counters! {
     get_hits,
     /// Keys not found.
     get_misses,
+    /// Connections closed because their clients had asked nothing for too long.
+    idle_kicks,
     /// `incr` of an item.
     incr_hits,
     /// `incr` of a missing item.
     incr_misses,
+    /// Connections closed because buffers were short and their clients did not move.
+    read_buf_oom,
     /// TLS handshakes that came to nothing.
     ssl_handshake_errors,
     /// TLS sessions begun that may be resumed.

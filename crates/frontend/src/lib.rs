@@ -37,12 +37,14 @@
 mod acceptor;
 mod auth;
 mod backend;
+mod budget;
 mod buffer;
 mod clock;
 mod connection;
 mod counters;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod idle;
 mod io_thread;
 mod listener;
 mod lower;
@@ -53,6 +55,7 @@ mod registry;
 mod server;
 mod session;
 mod slot;
+mod stall;
 mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

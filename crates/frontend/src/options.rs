@@ -14,12 +14,20 @@ use crate::tls::ClientTls;
 pub struct Options {
     /// I/O threads that clients are spread over (`-t`), at least 1.
     pub threads: usize,
-    /// Connections at the same time (`-c`); one more is told so and closed.
+    /// Connections at the same time (`-c`); of one more, see
+    /// [`Options::maxconns_fast`].
     pub connections_max: usize,
+    /// Whether one connection too many is told so and closed (`-o maxconns_fast`); if not, it waits
+    /// in the kernel until there is room.
+    pub maxconns_fast: bool,
     /// Connections that the kernel keeps until they are accepted (`-b`).
     pub backlog: i32,
     /// Largest item in bytes as memcached counts it (`-I`): header, key and value.
     pub item_len_max: usize,
+    /// Bytes that all connections together may hold in buffers: requests that arrive slowly, replies
+    /// that are not taken (`-o read_buf_mem_limit`). What each may hold whatever the others do, 32
+    /// KiB, is in it but never refused.
+    pub buffers_len_max: usize,
     /// Requests that a connection may make in a row before others have a turn (`-R`), at least 1.
     pub requests_per_turn: usize,
     /// Connections that have asked nothing for so long are closed (`-o idle_timeout`); `None`: never.
@@ -90,8 +98,10 @@ impl Default for Options {
         Self {
             threads: 4,
             connections_max: 1024,
+            maxconns_fast: true,
             backlog: 1024,
             item_len_max: 1024 * 1024,
+            buffers_len_max: 256 * 1024 * 1024,
             requests_per_turn: 1024,
             idle_timeout: None,
             protocol: None,

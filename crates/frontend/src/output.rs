@@ -174,10 +174,10 @@ impl Output {
         });
     }
 
-    /// Bytes of memory held.
-    #[cfg(test)]
+    /// Bytes of memory held, with the values that would be gone if they were not to be sent.
     pub(crate) fn held(&self) -> usize {
-        self.bytes.capacity() + self.large.capacity() * size_of::<Large>()
+        let large = self.large_len - self.large_sent + self.large.capacity() * size_of::<Large>();
+        self.bytes.capacity() + large
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::acceptor::Acceptor;
 use crate::backend::Backend;
+use crate::budget::{Account, Budget};
 use crate::counters::{AllCounters, Counters, Totals};
 use crate::io_thread::IoThread;
 use crate::listener::{Address, ListenError, Listener};
@@ -41,6 +42,9 @@ impl Server {
             accepted_count: shared.accepted_count.load(Ordering::Relaxed),
             rejected_count: shared.rejected_count.load(Ordering::Relaxed),
             unaccepting_count: shared.unaccepting_count.load(Ordering::Relaxed),
+            listen_disabled_count: shared.listen_disabled_count.load(Ordering::Relaxed),
+            listen_disabled_us: shared.listen_disabled_us.load(Ordering::Relaxed),
+            buffers_len: shared.budget.total(),
             totals: shared.counters.totals(),
         }
     }
@@ -134,6 +138,12 @@ pub struct Figures {
     pub rejected_count: u64,
     /// Connections closed because the node must not take new clients.
     pub unaccepting_count: u64,
+    /// Times that no connection was accepted because there were too many.
+    pub listen_disabled_count: u64,
+    /// Microseconds that this lasted, all listeners together.
+    pub listen_disabled_us: u64,
+    /// Bytes that connections hold in buffers.
+    pub buffers_len: usize,
     /// What was asked on them.
     pub totals: Totals,
 }
@@ -171,6 +181,14 @@ pub(crate) struct Shared {
     pub(crate) rejected_count: AtomicU64,
     /// Connections closed because the node must not take new clients.
     pub(crate) unaccepting_count: AtomicU64,
+    /// Times that accepting stopped because there were too many.
+    pub(crate) listen_disabled_count: AtomicU64,
+    /// How long that lasted.
+    pub(crate) listen_disabled_us: AtomicU64,
+    /// Tells those who wait for room that a connection has gone.
+    pub(crate) room: Notify,
+    /// What connections hold in buffers.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) started: Instant,
     pub(crate) registry: Arc<Registry>,
     drain: Notify,
@@ -192,17 +210,26 @@ impl Shared {
         Self {
             prefixes: Prefixes::new(options.prefix_delimiter, options.detail_enabled),
             watchers: Watchers::default(),
+            budget: Arc::new(Budget::new(options.buffers_len_max, thread_count)),
             options,
             counters: AllCounters::new(thread_count),
             open: std::iter::repeat_with(AtomicUsize::default).take(thread_count).collect(),
             accepted_count: AtomicU64::new(0),
             rejected_count: AtomicU64::new(0),
             unaccepting_count: AtomicU64::new(0),
+            listen_disabled_count: AtomicU64::new(0),
+            listen_disabled_us: AtomicU64::new(0),
+            room: Notify::new(),
             started: Instant::now(),
             registry: Arc::default(),
             drain: Notify::new(),
             draining: OnceLock::new(),
         }
+    }
+
+    /// Whether there may be no further connection.
+    pub(crate) fn is_full(&self) -> bool {
+        self.options.connections_max <= self.open_count()
     }
 
     /// Connections open on all threads.
@@ -274,6 +301,11 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(shared: &Arc<Shared>, thread: usize) -> Self {
         Self { shared: Arc::clone(shared), counters: shared.counters.of(thread), thread }
+    }
+
+    /// The account of a further connection on this thread.
+    pub(crate) fn open_account(&self) -> Account {
+        self.shared.budget.open(self.thread)
     }
 
     /// The number of connections open on this thread.

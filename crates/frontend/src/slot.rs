@@ -52,5 +52,6 @@ impl Drop for Slot {
             let (peer, reason, fd) = (entry.peer(), entry.end_reason(), entry.fd());
             format!("type=conn_close {peer} reason={reason} cfd={fd}")
         });
+        self.context.shared.room.notify_waiters();
     }
 }

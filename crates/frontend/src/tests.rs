@@ -2,6 +2,8 @@
 
 mod admin;
 mod bounds;
+mod budget;
+mod idle;
 mod meta;
 mod order;
 mod reads;

@@ -260,3 +260,25 @@ fn connections_are_shown_to_those_who_watch_them() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn one_connection_too_many_waits_if_it_is_to() -> anyhow::Result<()> {
+    let options = Options { connections_max: 2, maxconns_fast: false, ..Options::default() };
+    let server = Server::start(Options { threads: 1, ..options })?;
+    let mut clients = (0..2).map(|_| server.connect()).collect::<Result<Vec<_>, _>>()?;
+    for client in &mut clients {
+        ensure!(ask(client, "version\r\n")? == "VERSION 1.6.27\r\n");
+    }
+    let mut waiting = server.connect()?;
+    waiting.write_all(b"version\r\n")?;
+    until("accepting stops", || {
+        (server.handle.figures().listen_disabled_count == 1).then_some(())
+    })?;
+    ensure!(server.handle.figures().connections_open == 2);
+    clients.pop();
+    let mut line = String::new();
+    BufReader::new(&waiting).read_line(&mut line)?;
+    ensure!(line == "VERSION 1.6.27\r\n", "{line:?}");
+    ensure!(server.handle.figures().rejected_count == 0);
+    Ok(())
+}

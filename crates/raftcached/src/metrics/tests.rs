@@ -47,6 +47,7 @@ fn leader() -> Metrics {
                 unavailable: 8,
                 ..Totals::default()
             },
+            ..Figures::default()
         },
         engine: EngineStats {
             items: 40,
