@@ -99,10 +99,14 @@ impl Stats<'_> {
         self.put("curr_connections", open);
         self.put("total_connections", shared.accepted_count.load(Ordering::Relaxed));
         self.put("rejected_connections", shared.rejected_count.load(Ordering::Relaxed));
+        if options.idle_timeout.is_some() {
+            self.put("idle_kicks", shared.counters.totals().idle_kicks);
+        }
         self.put("connection_structures", open);
         self.put_zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
         self.put_zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free"]);
-        self.put_zeros(&["read_buf_oom", "reserved_fds"]);
+        self.put("read_buf_oom", shared.counters.totals().read_buf_oom);
+        self.put_zeros(&["reserved_fds"]);
         self.operations(backend, shared);
         self.put_zeros(&["hash_power_level", "hash_bytes", "hash_is_expanding"]);
         self.put_zeros(&["slab_reassign_rescues", "slab_reassign_chunk_rescues"]);
@@ -169,8 +173,8 @@ impl Stats<'_> {
             ("bytes_written", totals.bytes_written),
             ("limit_maxbytes", backend.engine_stats().memory_limit),
             ("accepting_conns", u64::from(backend.accepting())),
-            ("listen_disabled_num", 0),
-            ("time_in_listen_disabled_us", 0),
+            ("listen_disabled_num", shared.listen_disabled_count.load(Ordering::Relaxed)),
+            ("time_in_listen_disabled_us", shared.listen_disabled_us.load(Ordering::Relaxed)),
             ("threads", shared.open.len() as u64),
             ("conn_yields", totals.conn_yields),
         ]);
