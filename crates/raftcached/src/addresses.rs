@@ -1,12 +1,17 @@
 //! Where this node listens, and under which addresses others reach it.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
+use std::io::{self, ErrorKind};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket,
+};
 
 use anyhow::Context as _;
 use frontend::{Address, ListenError, Listener};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Config;
+use crate::config::{ClientAddress, Config, HostAddress, Listen, NodeAddress};
 use crate::failure::Failure;
+use crate::listen_address::ListenTls;
 use crate::values::HostPort;
 
 /// All listeners of a node, taken before anything else starts, so that an address in use is the
@@ -14,28 +19,59 @@ use crate::values::HostPort;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     /// Reserved only: clients are refused until the node can answer.
-    pub(crate) client: Listener,
+    pub(crate) clients: Vec<ClientListener>,
+    pub(crate) udp: Vec<UdpSocket>,
     pub(crate) peer: TcpListener,
     pub(crate) admin: TcpListener,
-    /// Where they really listen, in case a port was 0.
-    pub(crate) client_address: SocketAddr,
+    /// Where they really listen, in case a port was 0 or taken.
     pub(crate) peer_address: SocketAddr,
     pub(crate) admin_address: SocketAddr,
 }
 
+/// One address for clients.
+#[derive(Debug)]
+pub(crate) struct ClientListener {
+    pub(crate) listener: Listener,
+    /// What the operator said about TLS here; nothing for a Unix socket.
+    pub(crate) tls: ListenTls,
+}
+
 impl Listeners {
-    /// Takes all three addresses.
+    /// Takes all addresses.
     ///
     /// # Errors
     ///
     /// One that cannot be taken, by name.
-    pub(crate) fn bind(config: &Config) -> Result<Self, Failure> {
-        let (client, client_address) =
-            bind_client(&config.client_listen).map_err(Failure::system)?;
-        let (peer, peer_address) = bind("peer", &config.peer_listen).map_err(Failure::system)?;
-        let (admin, admin_address) =
-            bind("admin", &config.admin_listen).map_err(Failure::system)?;
-        Ok(Self { client, peer, admin, client_address, peer_address, admin_address })
+    pub(crate) fn bind(listen: &Listen) -> Result<Self, Failure> {
+        let (clients, udp) = bind_clients(listen).map_err(Failure::system)?;
+        let (peer, peer_address) = bind_node("peer", &listen.peer).map_err(Failure::system)?;
+        let (admin, admin_address) = bind_node("admin", &listen.admin).map_err(Failure::system)?;
+        Ok(Self { clients, udp, peer, admin, peer_address, admin_address })
+    }
+
+    /// The TCP ports of clients, as they were taken.
+    pub(crate) fn client_addresses(&self) -> Vec<SocketAddr> {
+        let tcp = |client: &ClientListener| match client.listener.address() {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        };
+        self.clients.iter().filter_map(tcp).collect()
+    }
+
+    /// The UDP ports, as they were taken.
+    pub(crate) fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.udp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Where clients of this machine or others connect: the first address that others reach, or the
+    /// first of all, which may be a file; `None`: nowhere.
+    fn client_place(&self) -> Option<Address> {
+        let addresses = self.clients.iter().map(|client| client.listener.address());
+        let reached = |address: &&Address| match address {
+            Address::Tcp(address) => !address.ip().is_loopback(),
+            Address::Unix(_) => false,
+        };
+        addresses.clone().find(reached).or_else(|| addresses.clone().next()).cloned()
     }
 
     /// What to tell others: the operator's word, else the address listened on, else, where that is
@@ -54,8 +90,14 @@ impl Listeners {
             given.clone().unwrap_or_else(|| HostPort::new(&host(listening), listening.port()))
         };
         let peer = config.advertise_peer.clone().or_else(|| own.cloned());
+        let client = match (&config.advertise_client, self.client_place()) {
+            (Some(given), _) => given.to_string(),
+            (None, Some(Address::Tcp(address))) => reached(&None, address).to_string(),
+            (None, Some(Address::Unix(path))) => format!("unix:{}", path.display()),
+            (None, None) => "none".to_owned(),
+        };
         Advertised {
-            client: reached(&config.advertise_client, self.client_address),
+            client,
             peer: reached(&peer, self.peer_address),
             admin: reached(&config.advertise_admin, self.admin_address),
         }
@@ -65,7 +107,8 @@ impl Listeners {
 /// Under which addresses others reach this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Advertised {
-    pub(crate) client: HostPort,
+    /// A host and a port, or `unix:` and a file, or `none`.
+    pub(crate) client: String,
     pub(crate) peer: HostPort,
     pub(crate) admin: HostPort,
 }
@@ -114,28 +157,112 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-fn bind_client(address: &HostPort) -> anyhow::Result<(Listener, SocketAddr)> {
-    let what = || what("client", address);
-    let first = first_address(address).with_context(what)?;
-    let listener = Listener::bind(first).map_err(|error| {
-        if let ListenError::AddressInUse { .. } = error {
-            anyhow::anyhow!("client address {first} is already in use")
-        } else {
-            anyhow::Error::new(error).context(what())
+fn bind_clients(listen: &Listen) -> anyhow::Result<(Vec<ClientListener>, Vec<UdpSocket>)> {
+    let mut clients = Vec::new();
+    for address in &listen.clients {
+        match address {
+            ClientAddress::Tcp(host, tls) => {
+                let listeners = bind_all("client", host, |address| {
+                    Listener::bind(address).map_err(|error| {
+                        if let ListenError::Refused { source, .. } = error {
+                            source
+                        } else {
+                            io::Error::new(ErrorKind::AddrInUse, error)
+                        }
+                    })
+                })?;
+                let with_tls = |listener| ClientListener { listener, tls: *tls };
+                clients.extend(listeners.into_iter().map(with_tls));
+            }
+            ClientAddress::Unix(path) => {
+                let listener = Listener::bind_unix(path, listen.unix_mode)?;
+                clients.push(ClientListener { listener, tls: ListenTls::Off });
+            }
         }
-    })?;
-    let bound = match listener.address() {
-        Address::Tcp(address) => *address,
-        Address::Unix(_) => first,
+    }
+    let mut udp = Vec::new();
+    for host in &listen.udp {
+        udp.extend(bind_all("UDP", host, bind_udp)?);
+    }
+    Ok((clients, udp))
+}
+
+/// Takes all addresses that a host has, as memcached does; those of a family that this machine does
+/// not have are left out, as long as there is another.
+fn bind_all<T>(
+    purpose: &str,
+    address: &HostAddress,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    let what = || format!("cannot listen on {purpose} address {address}");
+    let addresses = match &address.host {
+        Some(host) => resolve(&HostPort::new(host, address.port)).with_context(what)?,
+        None => {
+            let all = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+            all.map(|ip| SocketAddr::new(ip, address.port)).into()
+        }
     };
-    Ok((listener, bound))
+    let (mut bound, mut missing) = (Vec::new(), None);
+    for one in addresses {
+        match bind(one) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                anyhow::bail!("{purpose} address {one} is already in use");
+            }
+            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) => return Err(anyhow::Error::new(error).context(what())),
+        }
+    }
+    match missing {
+        Some(error) if bound.is_empty() => Err(anyhow::Error::new(error).context(what())),
+        _ if bound.is_empty() => Err(anyhow::anyhow!("the host has no address").context(what())),
+        _ => Ok(bound),
+    }
+}
+
+/// Whether this machine has no such address.
+fn is_missing(error: &io::Error) -> bool {
+    let unknown_family = Some(nix::errno::Errno::EAFNOSUPPORT as i32);
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == unknown_family
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // So that `0.0.0.0` and `::` can both be listened on.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Takes an address for peers or the operator; where nobody was told, any port will do.
+fn bind_node(purpose: &str, node: &NodeAddress) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let NodeAddress { address, or_any_port } = node;
+    let taken = match bind(purpose, address) {
+        Err(error) if *or_any_port && address.port != 0 => {
+            let any_port = HostPort::new(&address.host, 0);
+            let taken = bind(purpose, &any_port)?;
+            tracing::info!("{error:#}; the {purpose} address is {}", taken.1);
+            taken
+        }
+        taken => taken?,
+    };
+    if *or_any_port && address.port == 0 {
+        tracing::info!("the {purpose} address is {}", taken.1);
+    }
+    Ok(taken)
 }
 
 fn bind(purpose: &str, address: &HostPort) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let what = || what(purpose, address);
-    let first = first_address(address).with_context(what)?;
+    let first = resolve(address).and_then(|addresses| {
+        addresses.first().copied().ok_or_else(|| io::Error::other("the host has no address"))
+    });
+    let first = first.with_context(what)?;
     let listener = TcpListener::bind(first).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AddrInUse {
+        if error.kind() == ErrorKind::AddrInUse {
             anyhow::anyhow!("{purpose} address {first} is already in use")
         } else {
             anyhow::Error::new(error).context(what())
@@ -151,11 +278,7 @@ fn what(purpose: &str, address: &HostPort) -> String {
     format!("cannot listen on {purpose} address {address}")
 }
 
-fn first_address(address: &HostPort) -> anyhow::Result<SocketAddr> {
-    resolve(address)?.into_iter().next().context("the host has no address")
-}
-
-fn resolve(address: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
+fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
     Ok((address.host.as_str(), address.port).to_socket_addrs()?.collect())
 }
 

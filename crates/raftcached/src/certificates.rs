@@ -1,7 +1,9 @@
-//! Certificates are taken from their files when somebody says so: SIGHUP, `POST /v1/certs/reload`.
+//! Certificates, and users, are taken from their files when somebody says so: SIGHUP,
+//! `POST /v1/certs/reload`.
 
 use std::sync::Arc;
 
+use frontend::Credentials;
 use replication::tls::{PeerTls, PeerTlsFiles};
 use serde::Serialize;
 use tokio::signal::unix::Signal;
@@ -44,12 +46,32 @@ impl Loaded {
     }
 }
 
-/// Reloads at each SIGHUP, which never ends the program. Never resolves.
-pub(crate) async fn reload_on_hangup(mut hangup: Signal, certificates: Certificates) {
+/// Reloads at each SIGHUP, which never ends the program: certificates, and the users that clients can
+/// be. Never resolves.
+pub(crate) async fn reload_on_hangup(
+    mut hangup: Signal,
+    certificates: Certificates,
+    users: Option<Arc<Credentials>>,
+) {
     while hangup.recv().await.is_some() {
-        match certificates.reload().await {
-            Ok(Loaded { changed, .. }) => tracing::info!(changed, "SIGHUP: certificates were read"),
-            Err(error) => tracing::error!("SIGHUP: nothing was loaded: {error:#}"),
+        if certificates.0.is_some() {
+            match certificates.reload().await {
+                Ok(Loaded { changed, .. }) => {
+                    tracing::info!(changed, "SIGHUP: certificates were read");
+                }
+                Err(error) => tracing::error!("SIGHUP: nothing was loaded: {error:#}"),
+            }
+        }
+        if let Some(users) = users.clone() {
+            // Reading a file can take its time.
+            match tokio::task::spawn_blocking(move || users.reload()).await {
+                Ok(Ok(())) => tracing::info!("SIGHUP: users were read"),
+                Ok(Err(error)) => tracing::error!("SIGHUP: the users stay as they were: {error}"),
+                Err(error) => tracing::error!("SIGHUP: the users stay as they were: {error}"),
+            }
+        }
+        if certificates.0.is_none() && users.is_none() {
+            tracing::info!("SIGHUP: there is nothing to read again");
         }
     }
     // The runtime is gone, and this with it.

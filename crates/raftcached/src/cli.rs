@@ -27,10 +27,12 @@ pub(crate) enum Command {
     Dev(DevOptions),
     /// Run one node
     ///
-    /// Understands memcached's own flags. Without cluster options it is a cluster of one node.
+    /// Understands memcached's own flags, also when this word is left out. Without cluster options
+    /// it is a cluster of one node.
     /// Every option but -v can also come from the environment, and every one from the file that
     /// --config names, under its long name. A flag wins over the environment, and that over the
     /// file.
+    #[command(args_override_self = true)]
     Server(Options),
     /// Say how the cluster is
     ///
@@ -53,6 +55,22 @@ pub(crate) enum Command {
     /// Make certificates for the nodes of a cluster
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Work with files of options
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What `config` is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say what memcached's option file would be as one for --config
+    ///
+    /// Prints it. Exit status: 0 done, 2 if the file has what is unknown, each with its line.
+    Convert {
+        /// As Debian has it: /etc/memcached.conf
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// What `cert` is to do.

@@ -1,7 +1,9 @@
 //! A node's configuration after validation: every value in here can be used as it is.
 
+mod clients;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod listen;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +11,11 @@ use std::path::PathBuf;
 use replication::{DataDir, SEGMENT_LEN_DEFAULT};
 
 use replication::tls::PeerTlsFiles;
+
+pub(crate) use clients::{AuthFile, Clients};
+pub(crate) use listen::{
+    ADMIN_PORT_OFFSET, ClientAddress, HostAddress, LOOPBACK, Listen, NodeAddress, PEER_PORT_OFFSET,
+};
 
 use crate::options::Options;
 use crate::values::{Durability, ElectionTimeout, HostPort};
@@ -18,9 +25,9 @@ use crate::values::{Durability, ElectionTimeout, HostPort};
 pub(crate) struct Config {
     /// 1 to 64 letters, digits and `.-_`.
     pub(crate) name: String,
-    pub(crate) client_listen: HostPort,
-    pub(crate) peer_listen: HostPort,
-    pub(crate) admin_listen: HostPort,
+    pub(crate) listen: Listen,
+    pub(crate) clients: Clients,
+    pub(crate) process: Process,
     pub(crate) advertise_client: Option<HostPort>,
     pub(crate) advertise_peer: Option<HostPort>,
     pub(crate) advertise_admin: Option<HostPort>,
@@ -42,10 +49,6 @@ pub(crate) struct Config {
     pub(crate) evict: bool,
     /// 1 KiB to 1 GiB, and at most half of `memory_limit`.
     pub(crate) item_len_max: u64,
-    /// At least 1.
-    pub(crate) connections_max: usize,
-    /// At least 1.
-    pub(crate) threads: usize,
     pub(crate) verbosity: u8,
     pub(crate) exit_on_stdin_eof: bool,
 }
@@ -54,22 +57,14 @@ impl TryFrom<Options> for Config {
     type Error = Refusal;
 
     fn try_from(options: Options) -> Result<Self, Refusal> {
-        if let Some(refusal) = options.later.refusal() {
-            return Err(Refusal(refusal.to_owned()));
-        }
-        match options.udp_port {
-            None | Some(0) => {}
-            Some(port) => return refuse("-U (--udp-port)", port, "UDP is not supported, only 0"),
-        }
         let (memory_limit, item_len_max) = memory(&options)?;
         let timing = Timing::new(&options)?;
         let join = join(&options)?;
-        let listen = Listen::new(&options)?;
         Ok(Self {
             name: name(&options)?,
-            client_listen: listen.client,
-            peer_listen: listen.peer,
-            admin_listen: listen.admin,
+            listen: Listen::new(&options)?,
+            clients: Clients::new(&options)?,
+            process: Process::new(&options)?,
             bootstrap_expect: bootstrap_expect(&options, join.len())?,
             join,
             data_dir: data_dir(options.data_dir.clone(), options.durability)?,
@@ -83,8 +78,6 @@ impl TryFrom<Options> for Config {
             memory_limit,
             evict: !options.disable_evictions.unwrap_or(false),
             item_len_max,
-            connections_max: count("-c (--conn-limit)", options.conn_limit, 1024, 1_000_000)?,
-            threads: count("-t (--threads)", options.threads, 4, 256)?,
             verbosity: options.verbose,
             exit_on_stdin_eof: options.exit_on_stdin_eof,
             advertise_client: advertise("--advertise-client", options.advertise_client)?,
@@ -143,6 +136,36 @@ impl PeerSecurity {
             ));
         }
         Ok(Self::Tls(tls))
+    }
+}
+
+/// What the node does as a process of its system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Whether it has to go into the background first.
+    pub(crate) daemon: bool,
+    /// Whom to become, if started as root.
+    pub(crate) user: Option<String>,
+    /// Whether root without a user is refused.
+    pub(crate) root_needs_user: bool,
+    pub(crate) pidfile: Option<PathBuf>,
+    pub(crate) core_files: bool,
+    pub(crate) lock_memory: bool,
+}
+
+impl Process {
+    fn new(options: &Options) -> Result<Self, Refusal> {
+        if options.pidfile.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(Refusal("-P (--pidfile) is empty: a file is expected".to_owned()));
+        }
+        Ok(Self {
+            daemon: options.daemon.unwrap_or(false) && !options.in_background,
+            user: options.user.clone().filter(|user| !user.is_empty()),
+            root_needs_user: options.as_memcached,
+            pidfile: options.pidfile.clone(),
+            core_files: options.enable_coredumps.unwrap_or(false),
+            lock_memory: options.lock_memory.unwrap_or(false),
+        })
     }
 }
 
@@ -273,42 +296,6 @@ fn bootstrap_expect(options: &Options, join_count: usize) -> Result<usize, Refus
     Ok(expect)
 }
 
-struct Listen {
-    client: HostPort,
-    peer: HostPort,
-    admin: HostPort,
-}
-
-impl Listen {
-    fn new(options: &Options) -> Result<Self, Refusal> {
-        let port = options.port.unwrap_or(11211);
-        let host = options.listen.as_ref().map_or(LOOPBACK, |host| &host.0);
-        // A client port so high that the usual offset does not fit still works, on any free port.
-        let beside = |offset: u16| match port {
-            0 => HostPort::new(LOOPBACK, 0),
-            port => HostPort::new(LOOPBACK, port.checked_add(offset).unwrap_or(0)),
-        };
-        let listen = Self {
-            client: HostPort::new(host, port),
-            peer: options.peer_listen.clone().unwrap_or_else(|| beside(PEER_PORT_OFFSET)),
-            admin: options.admin_listen.clone().unwrap_or_else(|| beside(ADMIN_PORT_OFFSET)),
-        };
-        let Self { client, peer, admin } = &listen;
-        let clashes = [
-            ("-p", client, "--peer-listen", peer),
-            ("-p", client, "--admin-listen", admin),
-            ("--peer-listen", peer, "--admin-listen", admin),
-        ];
-        for (one, one_address, other, other_address) in clashes {
-            if one_address.port != 0 && one_address.port == other_address.port {
-                let why = format!("the same port as {one}");
-                return refuse(other, other_address, &why);
-            }
-        }
-        Ok(listen)
-    }
-}
-
 struct Timing {
     heartbeat_ms: u64,
     election_timeout_ms: (u64, u64),
@@ -350,11 +337,6 @@ impl Timing {
     }
 }
 
-/// From a node's client port to its peer port.
-pub(crate) const PEER_PORT_OFFSET: u16 = 10_000;
-/// From a node's client port to its admin port.
-pub(crate) const ADMIN_PORT_OFFSET: u16 = 20_000;
-pub(crate) const LOOPBACK: &str = "127.0.0.1";
 const MIB: u64 = 1024 * 1024;
 const ITEM_LEN_MIN: u64 = 1024;
 const ITEM_LEN_LIMIT: u64 = 1024 * MIB;

@@ -1,8 +1,9 @@
-//! Why a node ends: signals, and what was asked for over the admin HTTP.
+//! Why a node ends: signals, what was asked for over the admin HTTP, and clients that may.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use frontend::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,8 @@ pub(crate) enum Request {
 pub(crate) enum Ending {
     Signal(SignalKind),
     Request(Request),
+    /// A client's `shutdown` (`-A`).
+    Client(Shutdown),
 }
 
 /// Where requests are made; the first one counts.
@@ -38,11 +41,16 @@ impl Requests {
 pub(crate) struct Endings {
     interrupt: Signal,
     terminate: Signal,
+    /// memcached's graceful end.
+    user1: Signal,
     requests: mpsc::Receiver<Request>,
+    clients: mpsc::UnboundedReceiver<Shutdown>,
+    /// Held, so that there may be no client that can ask.
+    from_clients: mpsc::UnboundedSender<Shutdown>,
 }
 
 impl Endings {
-    /// Takes over SIGINT and SIGTERM.
+    /// Takes over SIGINT, SIGTERM and SIGUSR1.
     ///
     /// # Errors
     ///
@@ -51,7 +59,16 @@ impl Endings {
         let (sender, requests) = mpsc::channel(1);
         let interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-        Ok((Self { interrupt, terminate, requests }, Requests(sender)))
+        let user1 = signal(SignalKind::user_defined1()).context("SIGUSR1")?;
+        // The first that comes ends the node; no reply waits for what comes behind it.
+        let (from_clients, clients) = mpsc::unbounded_channel();
+        let endings = Self { interrupt, terminate, user1, requests, clients, from_clients };
+        Ok((endings, Requests(sender)))
+    }
+
+    /// Where clients that may end the node say so.
+    pub(crate) fn for_clients(&self) -> mpsc::UnboundedSender<Shutdown> {
+        self.from_clients.clone()
     }
 
     /// The next reason to end.
@@ -59,6 +76,8 @@ impl Endings {
         tokio::select! {
             _ = self.interrupt.recv() => Ending::Signal(SignalKind::interrupt()),
             _ = self.terminate.recv() => Ending::Signal(SignalKind::terminate()),
+            _ = self.user1.recv() => Ending::Signal(SignalKind::user_defined1()),
+            Some(shutdown) = self.clients.recv() => Ending::Client(shutdown),
             Some(request) = self.requests.recv() => Ending::Request(request),
         }
     }
@@ -68,6 +87,7 @@ impl Endings {
         tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.user1.recv() => SignalKind::user_defined1(),
         }
     }
 }

@@ -19,6 +19,14 @@ impl Failure {
     pub(crate) fn system(error: impl Into<anyhow::Error>) -> Self {
         Self { status: EX_OSERR, error: error.into() }
     }
+
+    /// A user that this system does not know.
+    pub(crate) fn no_user(name: &str) -> Self {
+        Self {
+            status: EX_NOUSER,
+            error: anyhow::anyhow!("can't find the user {name} to switch to"),
+        }
+    }
 }
 
 impl From<anyhow::Error> for Failure {
@@ -36,4 +44,5 @@ impl fmt::Display for Failure {
 
 /// Command line used wrongly, for commands that run a node.
 pub(crate) const EX_USAGE: u8 = 64;
+const EX_NOUSER: u8 = 67;
 const EX_OSERR: u8 = 71;

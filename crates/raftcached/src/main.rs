@@ -10,19 +10,26 @@ mod cert;
 mod certificates;
 mod cli;
 mod config;
+mod convert;
 mod dev;
 mod drain;
+mod drop_in;
 mod ending;
+mod extended;
 mod failure;
 mod health;
 mod http;
+mod listen_address;
 mod logging;
 mod member;
 mod metrics;
 mod options;
+mod process;
 mod server;
 mod service;
+mod settings;
 mod status;
+mod told_files;
 mod values;
 
 use std::fmt;
@@ -33,7 +40,9 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use cli::{Cli, Command};
+use drop_in::Called;
 use failure::{EX_USAGE, Failure};
+use options::Options;
 
 /// Items of all sizes come and go for months; jemalloc gives their memory back to the system, and
 /// does so on a thread of its own.
@@ -41,17 +50,26 @@ use failure::{EX_USAGE, Failure};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let (words, as_memcached) = match Called::by(std::env::args_os()) {
+        Called::Command(words) => (words, false),
+        Called::AsMemcached(words) => (words, true),
+        Called::Help => {
+            drop_in::help();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
     let ended = match cli.command {
         Command::Dev(options) => dev::run(&options).map(|()| 0),
-        Command::Server(options) => server::run(options),
+        Command::Server(options) => server::run(Options { as_memcached, ..options }),
         Command::Status(options) => status::run(&options).map_err(Failure::from),
         Command::Member(options) => member::run(&options).map_err(Failure::from),
         Command::Drain(options) => drain::run(&options).map_err(Failure::from),
         Command::Cert(command) => cert::run(&command).map_err(Failure::from),
+        Command::Config(command) => convert::run(&command).map_err(Failure::from),
         Command::Health(options) => health::run(&options).map_err(Failure::from),
     };
     match ended {
@@ -71,7 +89,7 @@ fn refused(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ExitCode::SUCCESS;
     }
-    const TOOLS: [&str; 5] = ["cert", "drain", "health", "member", "status"];
+    const TOOLS: [&str; 6] = ["cert", "config", "drain", "health", "member", "status"];
     let tool = std::env::args().nth(1).is_some_and(|word| TOOLS.contains(&word.as_str()));
     ExitCode::from(if tool { 2 } else { EX_USAGE })
 }

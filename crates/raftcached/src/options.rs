@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::values::{Durability, ElectionTimeout, Host, HostPort, ItemSize, MemoryLimit};
+use crate::listen_address::{self, ListenAddress};
+use crate::values::{
+    Compat, Delimiter, Dialect, Durability, ElectionTimeout, HostPort, IdleTimeout, ItemSize,
+    MemoryLimit, Port, UnixMask,
+};
 
 /// What the operator said; nothing here is checked against anything else yet.
 ///
@@ -14,15 +18,30 @@ use crate::values::{Durability, ElectionTimeout, Host, HostPort, ItemSize, Memor
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Options {
-    /// TCP port for clients [default: 11211]
+    /// TCP port for clients; 0: none, -1: any free one [default: 11211]
     #[arg(short = 'p', long, value_name = "PORT", env = "RAFTCACHED_PORT")]
     #[arg(hide_env_values = true, allow_negative_numbers = true)]
-    pub(crate) port: Option<u16>,
+    pub(crate) port: Option<Port>,
 
-    /// Address for clients; all but loopback is open to whoever can reach it [default: 127.0.0.1]
-    #[arg(short = 'l', long, value_name = "ADDRESS", env = "RAFTCACHED_LISTEN")]
+    /// Addresses for clients; all but loopback is open to whoever can reach it [default: 127.0.0.1]
+    ///
+    /// HOST, HOST:PORT, an IPv6 address (in brackets before a port), or * for all addresses, each
+    /// also behind notls: (no TLS here), btls: (TLS without a client's certificate), mtls: (with one),
+    /// proto[ascii|binary|negotiating]: or tag_NAME_:. unix:PATH is a Unix socket beside them.
+    #[arg(short = 'l', long, value_name = "ADDRESS,...", env = "RAFTCACHED_LISTEN")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    #[serde(deserialize_with = "listen_address::list")]
+    pub(crate) listen: Option<Vec<ListenAddress>>,
+
+    /// Unix socket for clients, instead of all TCP and UDP ports
+    #[arg(short = 's', long, value_name = "FILE", env = "RAFTCACHED_UNIX_SOCKET")]
     #[arg(hide_env_values = true)]
-    pub(crate) listen: Option<Host>,
+    pub(crate) unix_socket: Option<PathBuf>,
+
+    /// Who may open that socket, in octal [default: 700]
+    #[arg(short = 'a', long, value_name = "MASK", env = "RAFTCACHED_UNIX_MASK")]
+    #[arg(hide_env_values = true)]
+    pub(crate) unix_mask: Option<UnixMask>,
 
     /// Item memory, in MiB unless it ends in k, m or g [default: 64]
     #[arg(short = 'm', long, value_name = "SIZE", env = "RAFTCACHED_MEMORY_LIMIT")]
@@ -50,14 +69,181 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, allow_negative_numbers = true)]
     pub(crate) max_item_size: Option<ItemSize>,
 
-    /// UDP port: only 0, which is off
+    /// UDP port for clients; alone, also the TCP port; 0: none, -1: any free one [default: 0]
     #[arg(short = 'U', long, value_name = "PORT", env = "RAFTCACHED_UDP_PORT")]
     #[arg(hide_env_values = true, allow_negative_numbers = true)]
-    pub(crate) udp_port: Option<u16>,
+    pub(crate) udp_port: Option<Port>,
+
+    /// Connections that the kernel keeps until they are accepted [default: 1024]
+    #[arg(short = 'b', long, value_name = "COUNT", env = "RAFTCACHED_LISTEN_BACKLOG")]
+    #[arg(hide_env_values = true, allow_negative_numbers = true)]
+    pub(crate) listen_backlog: Option<u32>,
+
+    /// Requests a client may make in a row before others have a turn [default: 1024]
+    #[arg(short = 'R', long, value_name = "COUNT", env = "RAFTCACHED_MAX_REQS_PER_EVENT")]
+    #[arg(hide_env_values = true, allow_negative_numbers = true)]
+    pub(crate) max_reqs_per_event: Option<u32>,
+
+    /// What clients speak [default: auto]
+    #[arg(short = 'B', long, value_name = "PROTOCOL", env = "RAFTCACHED_PROTOCOL")]
+    #[arg(hide_env_values = true)]
+    pub(crate) protocol: Option<Dialect>,
+
+    /// Close connections that have been silent for so long; 0: never [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "RAFTCACHED_IDLE_TIMEOUT")]
+    #[arg(hide_env_values = true, allow_negative_numbers = true)]
+    pub(crate) idle_timeout: Option<IdleTimeout>,
+
+    /// Which memcached is followed where two of them answer differently [default: 1.6.18]
+    #[arg(long, value_name = "VERSION", env = "RAFTCACHED_COMPAT")]
+    #[arg(hide_env_values = true)]
+    pub(crate) compat: Option<Compat>,
+
+    /// Tell clients that there is no cas unique
+    #[arg(short = 'C', long, value_name = "BOOL", env = "RAFTCACHED_DISABLE_CAS")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_cas: Option<bool>,
+
+    /// Refuse flush_all
+    #[arg(short = 'F', long, value_name = "BOOL", env = "RAFTCACHED_DISABLE_FLUSH_ALL")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_flush_all: Option<bool>,
+
+    /// Refuse stats cachedump and lru_crawler metadump
+    #[arg(short = 'X', long, value_name = "BOOL", env = "RAFTCACHED_DISABLE_DUMPING")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_dumping: Option<bool>,
+
+    /// Refuse watch
+    #[arg(short = 'W', long, value_name = "BOOL", env = "RAFTCACHED_DISABLE_WATCH")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_watch: Option<bool>,
+
+    /// Let clients end the node with the command shutdown
+    #[arg(short = 'A', long, value_name = "BOOL", env = "RAFTCACHED_ENABLE_SHUTDOWN")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) enable_shutdown: Option<bool>,
+
+    /// What ends a key's prefix in stats detail [default: :]
+    #[arg(short = 'D', long, value_name = "CHAR", env = "RAFTCACHED_PREFIX_DELIMITER")]
+    #[arg(hide_env_values = true)]
+    pub(crate) prefix_delimiter: Option<Delimiter>,
+
+    /// Refuse clients over the limit at once; false: let them wait [default: true]
+    #[arg(long, value_name = "BOOL", env = "RAFTCACHED_MAXCONNS_FAST")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) maxconns_fast: Option<bool>,
+
+    /// Count items by size for stats sizes
+    #[arg(long, value_name = "BOOL", env = "RAFTCACHED_TRACK_SIZES")]
+    #[arg(hide_env_values = true, num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) track_sizes: Option<bool>,
 
     /// Log details and what libraries warn of; twice for all that libraries say
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+
+    /// Clients must prove who they are with SASL, in the binary protocol alone
+    #[arg(short = 'S', long, value_name = "BOOL", env = "RAFTCACHED_ENABLE_SASL")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) enable_sasl: Option<bool>,
+
+    /// Users of SASL, a line user:password each [default: what MEMCACHED_SASL_PWDB names]
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_SASL_PWDB")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
+    pub(crate) sasl_pwdb: Option<PathBuf>,
+
+    /// Clients must prove who they are with a first set, in the text protocol alone; users of it, a line
+    /// user:password each
+    #[arg(short = 'Y', long, value_name = "FILE", env = "RAFTCACHED_AUTH_FILE")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
+    pub(crate) auth_file: Option<PathBuf>,
+
+    /// Clients must speak TLS
+    #[arg(short = 'Z', long, value_name = "BOOL", env = "RAFTCACHED_ENABLE_SSL")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) enable_ssl: Option<bool>,
+
+    /// Certificate of this node and those that lead to its CA, PEM
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_SSL_CHAIN_CERT")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
+    pub(crate) ssl_chain_cert: Option<PathBuf>,
+
+    /// Key of that certificate [default: in the same file]
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_SSL_KEY")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
+    pub(crate) ssl_key: Option<PathBuf>,
+
+    /// What that file is: 0 is PEM, 1 is DER [default: 0]
+    #[arg(long, value_name = "FORMAT", env = "RAFTCACHED_SSL_KEYFORMAT")]
+    #[arg(hide_env_values = true, allow_negative_numbers = true)]
+    #[arg(help_heading = "Authentication and TLS")]
+    pub(crate) ssl_keyformat: Option<u8>,
+
+    /// Clients' certificates: 0 are not asked for, 1 may be shown, 2 and 3 must be [default: 0]
+    #[arg(long, value_name = "MODE", env = "RAFTCACHED_SSL_VERIFY_MODE")]
+    #[arg(hide_env_values = true, allow_negative_numbers = true)]
+    #[arg(help_heading = "Authentication and TLS")]
+    pub(crate) ssl_verify_mode: Option<u8>,
+
+    /// CAs that sign clients' certificates, PEM
+    #[arg(long, value_name = "FILE", env = "RAFTCACHED_SSL_CA_CERT")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
+    pub(crate) ssl_ca_cert: Option<PathBuf>,
+
+    /// Cipher suites, by OpenSSL's names
+    #[arg(long, value_name = "NAME:...", env = "RAFTCACHED_SSL_CIPHERS")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
+    pub(crate) ssl_ciphers: Option<String>,
+
+    /// Oldest TLS: 0 is 1.0, 1 is 1.1, 2 is 1.2, 3 is 1.3 [default: 2]
+    #[arg(long, value_name = "VERSION", env = "RAFTCACHED_SSL_MIN_VERSION")]
+    #[arg(hide_env_values = true, allow_negative_numbers = true)]
+    #[arg(help_heading = "Authentication and TLS")]
+    pub(crate) ssl_min_version: Option<u8>,
+
+    /// Let clients resume sessions
+    #[arg(long, value_name = "BOOL", env = "RAFTCACHED_SSL_SESSION_CACHE")]
+    #[arg(hide_env_values = true, help_heading = "Authentication and TLS", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) ssl_session_cache: Option<bool>,
+
+    /// Run in the background
+    #[arg(short = 'd', long, value_name = "BOOL", env = "RAFTCACHED_DAEMON")]
+    #[arg(hide_env_values = true, help_heading = "Process", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) daemon: Option<bool>,
+
+    /// Become this user, if started as root
+    #[arg(short = 'u', long, value_name = "USER", env = "RAFTCACHED_USER")]
+    #[arg(hide_env_values = true, help_heading = "Process")]
+    pub(crate) user: Option<String>,
+
+    /// Write the process id into this file; it is removed at the end
+    #[arg(short = 'P', long, value_name = "FILE", env = "RAFTCACHED_PIDFILE")]
+    #[arg(hide_env_values = true, help_heading = "Process")]
+    pub(crate) pidfile: Option<PathBuf>,
+
+    /// Raise the limit for core files
+    #[arg(short = 'r', long, value_name = "BOOL", env = "RAFTCACHED_ENABLE_COREDUMPS")]
+    #[arg(hide_env_values = true, help_heading = "Process", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) enable_coredumps: Option<bool>,
+
+    /// Keep all memory out of swap
+    #[arg(short = 'k', long, value_name = "BOOL", env = "RAFTCACHED_LOCK_MEMORY")]
+    #[arg(hide_env_values = true, help_heading = "Process", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    pub(crate) lock_memory: Option<bool>,
 
     /// Name of this node; it stays when the node is started again [default: n1 without --join]
     #[arg(long, value_name = "NAME", env = "RAFTCACHED_NAME", hide_env_values = true)]
@@ -169,44 +355,79 @@ pub(crate) struct Options {
     #[serde(skip)]
     pub(crate) exit_on_stdin_eof: bool,
 
+    /// Started by `--daemon`, in the background.
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub(crate) in_background: bool,
+
     /// Begin a new cluster with the state in this file: `member recover` restarts a node with it.
     #[arg(long, hide = true)]
     #[serde(skip)]
     pub(crate) begin_from: Option<PathBuf>,
 
+    /// Whether the program was called as memcached is, without a command.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(crate) as_memcached: bool,
+
     #[command(flatten)]
     #[serde(skip)]
-    pub(crate) later: Later,
+    pub(crate) memcached: Memcached,
 }
 
-/// Options that scripts may already pass and that must not be ignored in silence.
+/// What memcached has and we do not: taken, checked, and of no effect, but for `-o` values that are
+/// options of ours and for what would be a lie.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
-pub(crate) struct Later {
-    #[arg(short = 'd', long, hide = true)]
-    daemon: bool,
-    #[arg(short = 'P', long, hide = true)]
-    pidfile: Option<String>,
-    #[arg(short = 'u', long, hide = true)]
-    user: Option<String>,
-    #[arg(short = 's', long, hide = true)]
-    unix_socket: Option<String>,
+#[command(next_help_heading = "Taken for memcached's sake")]
+pub(crate) struct Memcached {
+    /// memcached's further options: maxconns_fast, idle_timeout, track_sizes and ssl_* are those
+    /// above, the others have no effect
+    #[arg(short = 'o', long, value_name = "NAME[=VALUE],...")]
+    pub(crate) extended: Vec<String>,
+    /// No effect: items are not kept in slabs
+    #[arg(short = 'f', long, value_name = "FACTOR", allow_negative_numbers = true)]
+    pub(crate) slab_growth_factor: Option<String>,
+    /// No effect: items are not kept in slabs
+    #[arg(short = 'n', long, value_name = "BYTES", allow_negative_numbers = true)]
+    pub(crate) slab_min_size: Option<u32>,
+    /// No effect
+    #[arg(short = 'L', long)]
+    pub(crate) enable_largepages: bool,
+    /// No effect
+    #[arg(short = 'N', long, value_name = "COUNT", allow_negative_numbers = true)]
+    pub(crate) napi_ids: Option<u32>,
+    /// Refused: --data-dir keeps items
+    #[arg(short = 'e', long, value_name = "FILE", hide = true)]
+    pub(crate) memory_file: Option<String>,
+    /// Print the licence and end
+    #[arg(short = 'i', long)]
+    pub(crate) license: bool,
 }
 
-impl Later {
-    /// What to say about the first of these options that was given.
-    pub(crate) fn refusal(&self) -> Option<&'static str> {
-        let Self { daemon, pidfile, user, unix_socket } = self;
-        let given = [
-            (*daemon, "-d (--daemon) is not supported yet: let a service manager run the node"),
-            (pidfile.is_some(), "-P (--pidfile) is not supported yet"),
-            (user.is_some(), "-u (--user) is not supported yet: start the node as that user"),
-            (unix_socket.is_some(), "-s (--unix-socket) is not supported yet: use -l and -p"),
-        ];
-        given.into_iter().find_map(|(given, refusal)| given.then_some(refusal))
-    }
+/// What the one said, else what the other did, option by option.
+macro_rules! first_said {
+    ($flags:ident, $file:ident: $($option:ident),*) => {
+        Options {
+            $($option: $flags.$option.or($file.$option),)*
+            verbose: if $flags.verbose == 0 { $file.verbose } else { $flags.verbose },
+            begin_from: $flags.begin_from,
+            config: $flags.config,
+            exit_on_stdin_eof: $flags.exit_on_stdin_eof,
+            in_background: $flags.in_background,
+            as_memcached: $flags.as_memcached,
+            memcached: $flags.memcached,
+        }
+    };
 }
 
 impl Options {
+    /// Fills what was not said from where memcached looks.
+    pub(crate) fn with_memcacheds_environment(mut self) -> Self {
+        let sasl_pwdb = || std::env::var_os("MEMCACHED_SASL_PWDB").map(PathBuf::from);
+        self.sasl_pwdb = self.sasl_pwdb.or_else(sasl_pwdb);
+        self
+    }
+
     /// Fills what neither flag nor environment said from the file that `--config` names.
     ///
     /// # Errors
@@ -237,98 +458,71 @@ impl Options {
     }
 
     fn or(self, file: Self) -> Self {
-        Self {
-            port: self.port.or(file.port),
-            listen: self.listen.or(file.listen),
-            memory_limit: self.memory_limit.or(file.memory_limit),
-            disable_evictions: self.disable_evictions.or(file.disable_evictions),
-            conn_limit: self.conn_limit.or(file.conn_limit),
-            threads: self.threads.or(file.threads),
-            max_item_size: self.max_item_size.or(file.max_item_size),
-            udp_port: self.udp_port.or(file.udp_port),
-            verbose: if self.verbose == 0 { file.verbose } else { self.verbose },
-            name: self.name.or(file.name),
-            peer_listen: self.peer_listen.or(file.peer_listen),
-            admin_listen: self.admin_listen.or(file.admin_listen),
-            join: self.join.or(file.join),
-            bootstrap_expect: self.bootstrap_expect.or(file.bootstrap_expect),
-            advertise_client: self.advertise_client.or(file.advertise_client),
-            advertise_peer: self.advertise_peer.or(file.advertise_peer),
-            advertise_admin: self.advertise_admin.or(file.advertise_admin),
-            data_dir: self.data_dir.or(file.data_dir),
-            durability: self.durability.or(file.durability),
-            peer_ca: self.peer_ca.or(file.peer_ca),
-            peer_cert: self.peer_cert.or(file.peer_cert),
-            peer_key: self.peer_key.or(file.peer_key),
-            insecure_peers: self.insecure_peers.or(file.insecure_peers),
-            heartbeat: self.heartbeat.or(file.heartbeat),
-            election_timeout: self.election_timeout.or(file.election_timeout),
-            operation_budget: self.operation_budget.or(file.operation_budget),
-            isolation_close: self.isolation_close.or(file.isolation_close),
-            drain_time: self.drain_time.or(file.drain_time),
-            begin_from: self.begin_from,
-            config: self.config,
-            exit_on_stdin_eof: self.exit_on_stdin_eof,
-            later: self.later,
-        }
+        first_said!(
+            self,
+            file:
+            port,
+            listen,
+            unix_socket,
+            unix_mask,
+            memory_limit,
+            disable_evictions,
+            conn_limit,
+            threads,
+            max_item_size,
+            udp_port,
+            listen_backlog,
+            max_reqs_per_event,
+            protocol,
+            idle_timeout,
+            compat,
+            disable_cas,
+            disable_flush_all,
+            disable_dumping,
+            disable_watch,
+            enable_shutdown,
+            prefix_delimiter,
+            maxconns_fast,
+            track_sizes,
+            enable_sasl,
+            sasl_pwdb,
+            auth_file,
+            enable_ssl,
+            ssl_chain_cert,
+            ssl_key,
+            ssl_keyformat,
+            ssl_verify_mode,
+            ssl_ca_cert,
+            ssl_ciphers,
+            ssl_min_version,
+            ssl_session_cache,
+            daemon,
+            user,
+            pidfile,
+            enable_coredumps,
+            lock_memory,
+            name,
+            peer_listen,
+            admin_listen,
+            join,
+            bootstrap_expect,
+            advertise_client,
+            advertise_peer,
+            advertise_admin,
+            data_dir,
+            durability,
+            peer_ca,
+            peer_cert,
+            peer_key,
+            insecure_peers,
+            heartbeat,
+            election_timeout,
+            operation_budget,
+            isolation_close,
+            drain_time
+        )
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn with_file(text: &[u8], flags: Options) -> anyhow::Result<Options> {
-        let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(text)?;
-        Options { config: Some(file.path().to_owned()), ..flags }.with_file()
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let text = b"name = \"n1\"\nmemory-limit = 128\nmax-item-size = \"2m\"\nverbose = 2\n\
-            join = [\"n1:21211\", \"n2:21211\"]\nelection-timeout = \"100..150\"\n\
-            disable-evictions = true\n";
-        let flags = Options { memory_limit: Some(MemoryLimit(1 << 20)), ..Options::default() };
-        let have = with_file(text, flags).unwrap();
-        assert_eq!(have.memory_limit, Some(MemoryLimit(1 << 20)));
-        assert_eq!(have.max_item_size, Some(ItemSize(2 << 20)));
-        assert_eq!(have.name.as_deref(), Some("n1"));
-        assert_eq!(have.verbose, 2);
-        assert_eq!(have.join.unwrap().len(), 2);
-        assert_eq!(have.election_timeout, Some(ElectionTimeout { min_ms: 100, max_ms: 150 }));
-        assert_eq!(have.disable_evictions, Some(true));
-    }
-
-    #[test]
-    fn a_bad_file_is_refused_by_line_and_key() {
-        let cases: &[(&str, &[u8], &[&str])] = &[
-            ("unknown key", b"port = 1\nprot = 2\n", &["line 2", "prot"]),
-            ("wrong type", b"\nport = \"x\"\n", &["line 2", "port"]),
-            ("out of range", b"port = 65536\n", &["line 1", "port"]),
-            ("negative size", b"memory-limit = -1\n", &["line 1", "memory-limit"]),
-            ("twice", b"port = 1\nport = 2\n", &["line 2", "port"]),
-            ("not TOML", b"port 1\n", &["line 1"]),
-            ("hidden option", b"exit-on-stdin-eof = true\n", &["exit-on-stdin-eof"]),
-            ("unknown mode", b"durability = \"never\"\n", &["line 1", "durability", "fsync"]),
-            ("UTF-16", b"\xff\xfep\0o\0", &["not UTF-8"]),
-        ];
-        for (name, text, wants) in cases {
-            let error = with_file(text, Options::default()).expect_err(name);
-            let shown = format!("{error:#}");
-            assert!(wants.iter().all(|want| shown.contains(want)), "case: {name}: {shown}");
-        }
-        let missing = Options { config: Some("no/such.toml".into()), ..Options::default() };
-        let shown = format!("{:#}", missing.with_file().unwrap_err());
-        assert!(shown.contains("--config: cannot read no/such.toml"), "{shown}");
-    }
-
-    #[test]
-    fn a_byte_order_mark_and_an_empty_file_are_fine() {
-        let have = with_file(b"\xef\xbb\xbfport = 7\n", Options::default()).unwrap();
-        assert_eq!(have.port, Some(7));
-        assert_eq!(with_file(b"", Options::default()).unwrap().port, None);
-    }
-}
+mod tests;

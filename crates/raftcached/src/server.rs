@@ -20,7 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use frontend::{Address, Auth, Credentials};
 use replication::tls::{PeerTls, TlsFile};
 use replication::world::{Listener, World};
 use replication::{Addresses, Beginning, Fatal, LogLimits, Node, NodeConfig};
@@ -32,11 +32,17 @@ use crate::addresses::{Advertised, Listeners};
 use crate::admin::{self, Admin, Phase};
 use crate::backend::Backend;
 use crate::certificates::{Certificates, reload_on_hangup};
-use crate::config::{Config, PeerSecurity};
+use crate::config::{AuthFile, Config, PeerSecurity};
+use crate::drop_in;
 use crate::ending::{Ending, Endings, Request};
+use crate::extended::{self, Tuning};
 use crate::failure::Failure;
+use crate::listen_address::ListenTls;
 use crate::options::Options;
+use crate::process;
 use crate::service;
+use crate::settings::settings;
+use crate::told_files::{self, Pidfile};
 
 /// Runs one node until it is told to end, and says with which exit status.
 ///
@@ -44,19 +50,32 @@ use crate::service;
 ///
 /// What keeps the node from starting or going on, with the exit status.
 pub(crate) fn run(options: Options) -> Result<u8, Failure> {
-    let options = options.with_file().map_err(Failure::bad_option)?;
-    let config = Config::try_from(options).map_err(Failure::bad_option)?;
-    crate::logging::init(config.verbosity);
-    if config.exit_on_stdin_eof {
-        exit_on_stdin_eof()?;
+    if options.memcached.license {
+        drop_in::licence();
+        return Ok(0);
     }
+    let (config, tuning) = configure(options)?;
+    crate::logging::init(config.verbosity);
+    process::prepare(&config.process, config.clients.connections_max)?;
     let peer_tls = load_peer_tls(&config).map_err(Failure::bad_option)?;
-    raise_descriptor_limit(config.connections_max).map_err(Failure::system)?;
-    let listeners = Listeners::bind(&config)?;
+    let auth = load_users(&config.clients.auth)?;
+    let listeners = Listeners::bind(&config.listen)?;
     check_peer_address(&config, listeners.peer_address).map_err(Failure::bad_option)?;
     let advertised = listeners.advertised(&config);
     describe(&config, &listeners, &advertised);
 
+    // Up to here there is one thread, and whoever started it reads what is wrong.
+    if config.process.daemon {
+        drop(listeners);
+        return Err(process::into_background(0 < config.verbosity).into());
+    }
+    if config.process.lock_memory {
+        process::lock_memory();
+    }
+    if config.exit_on_stdin_eof {
+        exit_on_stdin_eof()?;
+    }
+    let _pidfile = config.process.pidfile.as_deref().map(Pidfile::write).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -64,9 +83,15 @@ pub(crate) fn run(options: Options) -> Result<u8, Failure> {
     let certificates = Certificates(peer_tls.map(Arc::new));
     // Before the state is read, which can take its time: the signal must not end the program.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).context("SIGHUP")?;
+    let reloading = reload_on_hangup(hangup, certificates.clone(), users(&auth));
+    let clients = Clients {
+        options: frontend_options(&config, auth, settings(&config, &listeners, tuning)),
+        tcp: listeners.client_addresses(),
+        udp: listeners.udp_addresses(),
+        listeners: listeners.clients.into_iter().map(|client| client.listener).collect(),
+    };
     let node = start_node(&config, &advertised, listeners.peer, certificates.0.clone())?;
-    let reloading = reload_on_hangup(hangup, certificates.clone());
-    let serving = serve(&config, node, listeners.client, listeners.admin, certificates);
+    let serving = serve(&config, node, clients, listeners.admin, certificates);
     let both = async {
         tokio::select! {
             status = serving => status,
@@ -76,22 +101,46 @@ pub(crate) fn run(options: Options) -> Result<u8, Failure> {
     Ok(runtime.block_on(both)?)
 }
 
+/// What the operator said, from everywhere, checked; and what memcached would show of it.
+fn configure(mut options: Options) -> Result<(Config, Tuning), Failure> {
+    let tuning = extended::take(&mut options).map_err(anyhow::Error::from)?;
+    let options = options.with_memcacheds_environment().with_file();
+    let config = Config::try_from(options.map_err(Failure::bad_option)?);
+    let config = config.map_err(Failure::bad_option)?;
+    if config.clients.tls.is_some() {
+        let error = anyhow::anyhow!("-Z (--enable-ssl): TLS for clients is not supported yet");
+        return Err(Failure::bad_option(error));
+    }
+    Ok((config, tuning))
+}
+
+/// The client side, before anybody can connect.
+struct Clients {
+    options: frontend::Options,
+    listeners: Vec<frontend::Listener>,
+    tcp: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
+}
+
 async fn serve(
     config: &Config,
     node: Node,
-    client: frontend::Listener,
+    mut clients: Clients,
     admin: std::net::TcpListener,
     certificates: Certificates,
 ) -> anyhow::Result<u8> {
     let (mut endings, requests) = Endings::new()?;
+    if config.clients.may_shut_down {
+        clients.options.shutdown = Some(endings.for_clients());
+    }
     let phase = Phase::default();
     let name = config.name.clone();
     let scratch = config.data_dir.as_ref().map_or_else(std::env::temp_dir, |dir| dir.path.clone());
-    let clients = frontend::Server::new(frontend_options(config));
+    let server = frontend::Server::new(clients.options.clone());
     let handlers = Admin {
         node: node.clone(),
         phase: phase.clone(),
-        clients: clients.clone(),
+        clients: server.clone(),
         name,
         scratch,
         requests,
@@ -105,7 +154,7 @@ async fn serve(
     });
 
     let ended = tokio::select! {
-        ended = live(config, &node, &phase, clients, client, &mut endings) => ended?,
+        ended = live(config, &node, &phase, server, clients, &mut endings) => ended?,
         Some(ended) = tasks.join_next() => return ended.context("admin HTTP")?.map(|()| 1),
         () = service::keep_watchdog(node.clone()) => return Ok(1),
     };
@@ -145,8 +194,8 @@ async fn live(
     config: &Config,
     node: &Node,
     phase: &Phase,
-    clients: frontend::Server,
-    client: frontend::Listener,
+    server: frontend::Server,
+    clients: Clients,
     endings: &mut Endings,
 ) -> anyhow::Result<Ended> {
     service::status("is joining its cluster");
@@ -162,7 +211,9 @@ async fn live(
             tracing::info!("ending before the node was ready");
             return Ok(match ending {
                 Ending::Request(Request::BeginFrom(path)) => Ended::Begin(path),
-                Ending::Signal(_) | Ending::Request(Request::Drain) => Ended::Drained,
+                Ending::Signal(_) | Ending::Client(_) | Ending::Request(Request::Drain) => {
+                    Ended::Drained
+                }
             });
         }
     }
@@ -170,13 +221,15 @@ async fn live(
 
     let (drain, drain_started) = oneshot::channel::<()>();
     let drain_started = async { drop(drain_started.await) };
-    let clients = clients.run(vec![client], Backend(node.client()), drain_started);
+    let Clients { listeners, tcp, udp, .. } = clients;
+    let clients = server.run(listeners, Backend(node.client()), drain_started);
     let mut clients = std::pin::pin!(clients);
     // The first poll opens the address: only then is it true that the node is ready.
     let first = std::future::poll_fn(|context| Poll::Ready(clients.as_mut().poll(context))).await;
     if let Poll::Ready(ended) = first {
         return ended.context("clients").map(|()| Ended::Drained);
     }
+    told_files::tell_ports(&tcp, &udp)?;
     phase.enter(Phase::OPEN);
     service::ready();
     tracing::info!(name = config.name, "ready for clients");
@@ -191,6 +244,7 @@ async fn live(
         ending = endings.next() => match ending {
             Ending::Request(Request::BeginFrom(path)) => return Ok(Ended::Begin(path)),
             Ending::Request(Request::Drain) => tracing::info!("ending as an operator asked"),
+            Ending::Client(how) => tracing::info!(?how, "ending as a client asked"),
             Ending::Signal(signal) => {
                 tracing::info!(signal = signal.as_raw_value(), "ending");
             }
@@ -228,20 +282,11 @@ fn forget_beginning(config: &Config) {
 
 /// Becomes the same program with the same options and the state in `path`; returns only why not.
 fn begin_again(path: &Path) -> anyhow::Error {
-    use std::os::unix::process::CommandExt as _;
     tracing::warn!("a new cluster begins with what this node holds: {}", path.display());
-    let mut words = std::env::args_os();
-    let own_name = words.next().unwrap_or_else(|| "raftcached".into());
-    // Also if the file of the program has been replaced meanwhile.
-    let error = std::process::Command::new("/proc/self/exe")
-        .arg0(own_name)
-        .args(without_beginning(words))
-        .arg(BEGIN_FROM)
-        .arg(path)
-        .exec();
+    let words = without_beginning(std::env::args_os().skip(1));
+    let words = words.into_iter().chain([BEGIN_FROM.into(), path.into()]);
     let path = path.display();
-    anyhow::Error::new(error)
-        .context(format!("cannot start again; the state is safe: add {BEGIN_FROM} {path}"))
+    process::execute_again(words).context(format!("the state is safe: add {BEGIN_FROM} {path}"))
 }
 
 /// The words of a command line but for an earlier beginning.
@@ -297,7 +342,7 @@ fn check_peer_address(config: &Config, address: SocketAddr) -> anyhow::Result<()
         "--peer-listen {}: whoever can reach {address} could read and change everything: make \
          certificates (raftcached cert init, raftcached cert issue) and give --peer-ca, --peer-cert \
          and --peer-key, or say --insecure-peers where a private network keeps strangers out",
-        config.peer_listen,
+        config.listen.peer.address,
     );
     Ok(())
 }
@@ -316,7 +361,7 @@ fn start_node(
         peer_listener: Listener::Tcp(peer_listener),
         peer_tls,
         advertise: Addresses {
-            client: advertised.client.to_string(),
+            client: advertised.client.clone(),
             peer: advertised.peer.to_string(),
             admin: advertised.admin.to_string(),
         },
@@ -340,21 +385,58 @@ fn start_node(
     node.context("cannot start replication")
 }
 
-fn frontend_options(config: &Config) -> frontend::Options {
+/// Reads the file of those who may come in.
+fn load_users(auth: &AuthFile) -> anyhow::Result<Auth> {
+    Ok(match auth {
+        AuthFile::None => Auth::None,
+        AuthFile::Sasl(path) => {
+            Auth::Sasl(Credentials::sasl(path).context("users of -S (--enable-sasl)")?)
+        }
+        AuthFile::Ascii(path) => Auth::Ascii(Credentials::ascii(path).context("-Y (--auth-file)")?),
+    })
+}
+
+fn users(auth: &Auth) -> Option<Arc<Credentials>> {
+    match auth {
+        Auth::None => None,
+        Auth::Sasl(users) | Auth::Ascii(users) => Some(Arc::clone(users)),
+    }
+}
+
+fn frontend_options(
+    config: &Config,
+    auth: Auth,
+    settings: Vec<(String, String)>,
+) -> frontend::Options {
+    let default = frontend::Options::default();
+    let clients = &config.clients;
     frontend::Options {
-        threads: config.threads,
-        connections_max: config.connections_max,
+        threads: clients.threads,
+        connections_max: clients.connections_max,
+        backlog: clients.backlog,
         item_len_max: usize::try_from(config.item_len_max).unwrap_or(usize::MAX),
+        requests_per_turn: clients.requests_per_turn.unwrap_or(default.requests_per_turn),
+        idle_timeout: clients.idle_timeout,
+        protocol: clients.protocol,
+        auth,
+        cas_disabled: clients.cas_disabled,
+        flush_all_refused: clients.flush_all_refused,
+        dump_refused: clients.dump_refused,
+        watch_refused: clients.watch_refused,
+        prefix_delimiter: clients.prefix_delimiter.unwrap_or(default.prefix_delimiter),
+        compat: clients.compat,
         drain_timeout: DRAIN_LIMIT,
         drain_time: Duration::from_millis(config.drain_time_ms),
-        ..frontend::Options::default()
+        settings,
+        ..default
     }
 }
 
 fn describe(config: &Config, listeners: &Listeners, advertised: &Advertised) {
+    let clients = listeners.clients.iter().map(|client| client.listener.address().to_string());
     tracing::info!(
         name = config.name,
-        client = %listeners.client_address,
+        clients = clients.collect::<Vec<_>>().join(","),
         peer = %listeners.peer_address,
         admin = %listeners.admin_address,
         join = config.join.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
@@ -363,39 +445,38 @@ fn describe(config: &Config, listeners: &Listeners, advertised: &Advertised) {
         "starting",
     );
     tracing::info!(target: "details", ?config, ?advertised, "configuration");
-    let open = [
-        ("client", listeners.client_address),
-        ("peer", listeners.peer_address),
-        ("admin", listeners.admin_address),
-    ];
-    let peers_have_tls = matches!(config.peer_security, PeerSecurity::Tls(_));
-    for (purpose, address) in open {
-        let has_tls = purpose == "peer" && peers_have_tls;
-        if !address.ip().is_loopback() && !has_tls {
-            tracing::warn!(
-                "the {purpose} address {address} is open to whoever can reach it: there is no \
-                 authentication and no TLS on it, so a firewall must keep strangers out",
-            );
+    for socket in &listeners.udp {
+        if let Ok(address) = socket.local_addr() {
+            tracing::warn!("UDP address {address}: nothing is answered there yet");
         }
+    }
+    for (purpose, address) in open_to_strangers(config, listeners) {
+        tracing::warn!(
+            "the {purpose} address {address} is open to whoever can reach it: there is no \
+             authentication and no TLS on it, so a firewall must keep strangers out",
+        );
     }
 }
 
-/// Every connection is a file descriptor, and running out of them in service is worse than not
-/// starting; memcached does the same.
-fn raise_descriptor_limit(connections_max: usize) -> anyhow::Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("open files limit")?;
-    let needed = connections_max as u64 + DESCRIPTORS_BESIDE_CLIENTS;
-    if needed <= soft {
-        return Ok(());
+/// Addresses that others than this machine reach, and nothing keeps them out.
+fn open_to_strangers(config: &Config, listeners: &Listeners) -> Vec<(&'static str, SocketAddr)> {
+    let mut open = Vec::new();
+    for client in &listeners.clients {
+        let has_tls = config.clients.tls.is_some() && client.tls != ListenTls::Off;
+        if let Address::Tcp(address) = client.listener.address()
+            && !has_tls
+            && config.clients.auth == AuthFile::None
+        {
+            open.push(("client", *address));
+        }
     }
-    let wanted = needed.min(hard);
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).context("open files limit")?;
-    anyhow::ensure!(
-        connections_max as u64 + DESCRIPTORS_AT_LEAST <= hard,
-        "-c {connections_max} needs more open files than the limit of {hard}: raise it (ulimit -n) \
-         or lower -c",
-    );
-    Ok(())
+    open.extend(listeners.udp_addresses().into_iter().map(|address| ("UDP", address)));
+    if !matches!(config.peer_security, PeerSecurity::Tls(_)) {
+        open.push(("peer", listeners.peer_address));
+    }
+    open.push(("admin", listeners.admin_address));
+    open.retain(|(_, address)| !address.ip().is_loopback());
+    open
 }
 
 /// Ends the process when whoever holds the other end of standard input is gone.
@@ -418,6 +499,3 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 const ADMIN_END_LIMIT: Duration = Duration::from_millis(500);
 const BEGIN_FROM: &str = "--begin-from";
-/// Peers, admin connections, listeners, and a reserve.
-const DESCRIPTORS_BESIDE_CLIENTS: u64 = 1024;
-const DESCRIPTORS_AT_LEAST: u64 = 64;

@@ -1,9 +1,13 @@
 //! Option values as the operator writes them, parsed into types that carry their unit.
 
+mod clients;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+
+pub(crate) use clients::{Compat, Delimiter, Dialect, IdleTimeout, Port, UnixMask};
 
 /// Item memory in bytes, written as memcached does: a bare number counts MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -155,7 +159,7 @@ impl FromStr for Respawn {
 /// Why a value is refused; whoever parses puts the option's name in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct BadValue(&'static str);
+pub(crate) struct BadValue(pub(crate) &'static str);
 
 /// A size in a file may be a TOML number or a string with a unit.
 #[derive(Deserialize)]
@@ -190,12 +194,13 @@ impl Scalar {
     }
 }
 
-fn host_name(text: &str) -> Result<String, BadValue> {
+/// A host name or address; nothing of it is looked up.
+pub(crate) fn host_name(text: &str) -> Result<String, BadValue> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
     if text.is_empty() {
         Err(BadValue("the host is empty"))
     } else if text.contains(',') {
-        Err(BadValue("more than one address is not supported yet"))
+        Err(BadValue("only one host is possible here"))
     } else if text.bytes().all(plain) {
         Ok(text.to_owned())
     } else {

@@ -1,6 +1,6 @@
 //! A file, as far as it gets without a disk, for the fuzz targets.
 
-use super::{Config, PeerSecurity, is_node_name};
+use super::{ClientAddress, Clients, Config, HostAddress, PeerSecurity, is_node_name};
 use crate::options::Options;
 
 /// Reads a file's bytes as `--config` does.
@@ -28,11 +28,14 @@ pub fn check(text: &[u8]) {
     assert!(max < config.operation_budget_ms && config.operation_budget_ms <= 60_000);
     assert!((1 << 10..=1 << 30).contains(&config.item_len_max));
     assert!(config.item_len_max <= config.memory_limit / 2 && config.memory_limit <= 1 << 44);
-    assert!(1 <= config.threads && 1 <= config.connections_max);
-    let ports = [&config.client_listen, &config.peer_listen, &config.admin_listen];
-    let ports = ports.map(|address| address.port);
-    let [client, peer, admin] = ports;
-    assert!(client == 0 || (client != peer && client != admin));
+    let Clients { threads, connections_max, backlog, requests_per_turn, .. } = &config.clients;
+    assert!(1 <= *threads && 1 <= *connections_max && 1 <= *backlog);
+    assert!(requests_per_turn.is_none_or(|requests| 1 <= requests));
+    let (peer, admin) = (config.listen.peer.address.port, config.listen.admin.address.port);
+    for client in &config.listen.clients {
+        let ClientAddress::Tcp(HostAddress { port, .. }, _) = client else { continue };
+        assert!(*port == 0 || (*port != peer && *port != admin));
+    }
     assert!(peer == 0 || peer != admin);
     let nodes = config.join.len().max(1);
     let expect = config.bootstrap_expect;
