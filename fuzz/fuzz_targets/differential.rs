@@ -8,7 +8,7 @@ use engine::fuzzing::{Entry, Oracle, outcomes};
 use engine::{Command, Origin, Outcome, Settings, UnixMillis};
 use frontend::fuzzing::{command, get_and_touch, is_existence_probe, meta};
 use harness::input::Input;
-use protocol::{KEY_LEN_MAX, Limits, Parser, Request};
+use protocol::{Compat, KEY_LEN_MAX, Limits, Parser, Request};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
@@ -129,4 +129,4 @@ impl Node {
 /// 2025, so that absolute exptimes of a few digits more are to come.
 const START: u64 = 1_735_700_000_000;
 const ITEM_LEN_MAX: u64 = 400;
-const LIMITS: Limits = Limits { item_len_max: ITEM_LEN_MAX };
+const LIMITS: Limits = Limits { item_len_max: ITEM_LEN_MAX, compat: Compat::V1_6_18 };

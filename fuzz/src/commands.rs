@@ -33,9 +33,7 @@ pub fn command<'a>(input: &mut Input<'a>, index: u64) -> Command<'a> {
         13 | 14 => Command::Touch { key, expiry: expiry(input) },
         15 | 16 => Command::GetAndTouch { key, expiry: expiry(input) },
         17 => Command::FlushAll { after_ms: u64::from(input.byte() % 4) * 70 },
-        18 if input.flag() => {
-            Command::LimitMemory { memory_limit: u64::from(input.u16() % 4096) }
-        }
+        18 if input.flag() => Command::LimitMemory { memory_limit: u64::from(input.u16() % 4096) },
         18 => Command::Configure(Settings {
             memory_limit: u64::from(input.u16() % 4096),
             evict: input.flag(),

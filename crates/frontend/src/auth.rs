@@ -106,17 +106,7 @@ impl Credentials {
             }
         }
         let users = Arc::clone(&self.current.lock());
-        let mut found = Choice::from(0);
-        for line in users.lines() {
-            let Some((name, rest)) = split(line) else { continue };
-            let secret = rest.get(..password.len());
-            let ends = match (rest.get(password.len()), self.format) {
-                (None, _) | (Some(b':'), Format::Sasl) => Choice::from(1),
-                (Some(_), _) => Choice::from(0),
-            };
-            found |= name.ct_eq(user) & secret.unwrap_or_default().ct_eq(password) & ends;
-        }
-        found.into()
+        users.has(user, password, self.format)
     }
 }
 
@@ -157,6 +147,11 @@ impl Users {
         let file = std::fs::File::open(path).map_err(unreadable)?;
         let mut text = Vec::new();
         file.take(FILE_LEN_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+        Self::new(text, stamp, path)
+    }
+
+    /// The users in `text`, which stood in the file at `path`.
+    fn new(text: Vec<u8>, stamp: Option<Stamp>, path: &Path) -> Result<Self, CredentialsError> {
         let malformed =
             |line, why| CredentialsError::Malformed { path: path.to_owned(), line, why };
         if FILE_LEN_MAX < text.len() as u64 {
@@ -186,6 +181,21 @@ impl Users {
         Ok(users)
     }
 
+    /// Without an early end.
+    fn has(&self, user: &[u8], password: &[u8], format: Format) -> bool {
+        let mut found = Choice::from(0);
+        for line in self.lines() {
+            let Some((name, rest)) = split(line) else { continue };
+            let secret = rest.get(..password.len()).unwrap_or_default();
+            let ends = match (rest.get(password.len()), format) {
+                (None, _) | (Some(b':'), Format::Sasl) => Choice::from(1),
+                (Some(_), _) => Choice::from(0),
+            };
+            found |= name.ct_eq(user) & secret.ct_eq(password) & ends;
+        }
+        found.into()
+    }
+
     fn all_lines(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self.text.split(|byte| *byte == b'\n');
         lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -200,6 +210,14 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, rest) = line.split_at(colon);
     Some((name, rest.get(1..)?))
+}
+
+/// Whether a file with `text` lets `user` in by `-Y` and by SASL; `None` if it cannot be used.
+#[cfg(fuzzing)]
+pub fn lets_in(text: &[u8], user: &[u8], password: &[u8]) -> Option<(bool, bool)> {
+    let users = Users::new(text.to_vec(), None, Path::new("file")).ok()?;
+    let has = |format| users.has(user, password, format);
+    Some((has(Format::Ascii), has(Format::Sasl)))
 }
 
 const FILE_LEN_MAX: u64 = 64 * 1024;

@@ -74,6 +74,11 @@ impl Parser {
         Self { gate: Gate::Text, ..Self::with_protocol(Protocol::Text) }
     }
 
+    /// Whether the client still has to prove who it is.
+    pub fn asks_who(&self) -> bool {
+        matches!(self.gate, Gate::Sasl(Sasl::Required) | Gate::Text)
+    }
+
     /// The client has proven who it is.
     pub fn let_in(&mut self) {
         self.gate = match self.gate {
