@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::backend::Backend;
+use crate::io_thread::Job;
 use crate::listener::{Accepted, Listener};
 use crate::registry::Registered;
 use crate::server::{Context, Shared};
@@ -19,7 +20,7 @@ pub(crate) struct Acceptor<B> {
     registered: Registered,
     backend: B,
     shared: Arc<Shared>,
-    inboxes: Vec<mpsc::Sender<(Accepted, Slot)>>,
+    inboxes: Vec<mpsc::Sender<Job>>,
 }
 
 impl<B: Backend> Acceptor<B> {
@@ -28,7 +29,7 @@ impl<B: Backend> Acceptor<B> {
         listener: Listener,
         backend: B,
         shared: Arc<Shared>,
-        inboxes: Vec<mpsc::Sender<(Accepted, Slot)>>,
+        inboxes: Vec<mpsc::Sender<Job>>,
     ) -> Self {
         let registered = shared.registry.add(listener.fd(), listener.address().into(), None);
         Self { listener, registered, backend, shared, inboxes }
@@ -113,7 +114,7 @@ impl<B: Backend> Acceptor<B> {
         let slot = Slot::take(context, registered, self.listener.is_tls());
         if let Some(inbox) = self.inboxes.get(thread) {
             // Fails only if the thread has ended, at shutdown; the connection is closed then.
-            let _ = inbox.send((stream, slot)).await;
+            let _ = inbox.send(Job::Connection(stream, slot)).await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -13,13 +13,22 @@ use tokio::time::timeout;
 use crate::backend::Backend;
 use crate::connection;
 use crate::listener::Accepted;
+use crate::registry::Registered;
 use crate::server::Context;
 use crate::slot::Slot;
 use crate::tls::{ClientTls, shake_hands};
+use crate::udp;
+
+/// Something for an I/O thread to serve.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Connection(Accepted, Slot),
+    Datagrams(std::net::UdpSocket, Registered),
+}
 
 /// Serves the connections given to it, on a runtime and thread of its own.
 pub(crate) struct IoThread<B> {
-    accepted: mpsc::Receiver<(Accepted, Slot)>,
+    jobs: mpsc::Receiver<Job>,
     backend: B,
     context: Context,
     /// Dropped at the end of the thread, which tells [`crate::Server::run`].
@@ -27,14 +36,14 @@ pub(crate) struct IoThread<B> {
 }
 
 impl<B: Backend> IoThread<B> {
-    /// Prepares a thread that serves what comes out of `accepted`, and drops `done` at its end.
+    /// Prepares a thread that serves what comes out of `jobs`, and drops `done` at its end.
     pub(crate) fn new(
-        accepted: mpsc::Receiver<(Accepted, Slot)>,
+        jobs: mpsc::Receiver<Job>,
         backend: B,
         context: Context,
         done: mpsc::Sender<()>,
     ) -> Self {
-        Self { accepted, backend, context, _done: done }
+        Self { jobs, backend, context, _done: done }
     }
 
     /// Starts it.
@@ -54,8 +63,16 @@ impl<B: Backend> IoThread<B> {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = self.accepted.recv() => match accepted {
-                    Some((stream, slot)) => self.spawn(&mut connections, stream, slot),
+                job = self.jobs.recv() => match job {
+                    Some(Job::Connection(stream, slot)) => {
+                        self.spawn(&mut connections, stream, slot);
+                    }
+                    Some(Job::Datagrams(socket, registered)) => {
+                        if let Ok(socket) = UdpSocket::from_std(socket) {
+                            let (backend, context) = (self.backend.clone(), self.context.clone());
+                            connections.spawn(udp::serve(socket, backend, context, registered));
+                        }
+                    }
                     None => break,
                 },
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}

@@ -60,6 +60,7 @@ mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tls;
+mod udp;
 mod watch;
 
 pub use auth::{Credentials, CredentialsError};

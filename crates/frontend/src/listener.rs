@@ -32,6 +32,8 @@ pub struct Listener {
 pub enum Address {
     /// A TCP port.
     Tcp(SocketAddr),
+    /// A UDP port.
+    Udp(SocketAddr),
     /// A Unix domain socket's file.
     Unix(PathBuf),
 }
@@ -39,7 +41,7 @@ pub enum Address {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Tcp(address) | Self::Udp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "{}", path.display()),
         }
     }
@@ -84,6 +86,30 @@ impl Listener {
             socket = bind_tcp(bound).map_err(|error| error_at(error, Address::Tcp(bound)))?;
         }
         Ok(Self { socket, address: Address::Tcp(bound), tls: false })
+    }
+
+    /// Takes a UDP address (`-U`); port 0 takes a free port. What clients send waits in the kernel
+    /// until the node is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`], which names the address.
+    pub fn bind_udp(address: SocketAddr) -> Result<Self, ListenError> {
+        let bind = || {
+            let socket =
+                Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            if address.ip().is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            // A reply of many datagrams leaves at once. As much as the system allows.
+            let _ = socket.set_send_buffer_size(UDP_SEND_BUFFER_LEN);
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            Ok(socket)
+        };
+        let socket = bind().map_err(|error| error_at(error, Address::Udp(address)))?;
+        let bound = local_address(&socket).unwrap_or(address);
+        Ok(Self { socket, address: Address::Udp(bound), tls: false })
     }
 
     /// Reserves a Unix domain socket at `path` with the access bits `mode` (`-a`), in the place of
@@ -134,6 +160,9 @@ impl Listener {
     ///
     /// [`ListenError`], which names the address.
     pub fn listen(&self, backlog: i32) -> Result<(), ListenError> {
+        if let Address::Udp(_) = self.address {
+            return Ok(());
+        }
         self.socket.listen(backlog).map_err(|error| error_at(error, self.address.clone()))
     }
 
@@ -154,11 +183,23 @@ impl Listener {
         self.can_suspend() && self.socket.shutdown(Shutdown::Read).is_ok()
     }
 
-    /// The open address as tokio sees it. To be dropped before [`Listener::suspend`].
+    /// The socket of a UDP address; `None` for others.
+    pub(crate) fn datagrams(&self) -> Result<Option<std::net::UdpSocket>, ListenError> {
+        match self.address {
+            Address::Udp(_) => match self.socket.try_clone() {
+                Ok(socket) => Ok(Some(socket.into())),
+                Err(error) => Err(error_at(error, self.address.clone())),
+            },
+            Address::Tcp(_) | Address::Unix(_) => Ok(None),
+        }
+    }
+
+    /// The open address as tokio sees it; an error for UDP, where nobody connects. To be dropped before [`Listener::suspend`].
     pub(crate) fn incoming(&self) -> io::Result<Incoming> {
         let socket = self.socket.try_clone()?;
         match self.address {
             Address::Tcp(_) => tokio::net::TcpListener::from_std(socket.into()).map(Incoming::Tcp),
+            Address::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
             Address::Unix(_) => {
                 tokio::net::UnixListener::from_std(socket.into()).map(Incoming::Unix)
             }
@@ -241,6 +282,9 @@ fn error_at(error: io::Error, address: Address) -> ListenError {
     }
 }
 
+/// Half of the longest reply.
+const UDP_SEND_BUFFER_LEN: usize = 512 * 1024;
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
@@ -254,7 +298,7 @@ mod tests {
     fn tcp(listener: &Listener) -> SocketAddr {
         match listener.address() {
             Address::Tcp(address) => *address,
-            Address::Unix(_) => panic!("not a TCP listener"),
+            Address::Udp(_) | Address::Unix(_) => panic!("not a TCP listener"),
         }
     }
 

@@ -215,6 +215,7 @@ impl From<&Address> for Endpoint {
     fn from(address: &Address) -> Self {
         match address {
             Address::Tcp(address) => Self::Tcp(*address),
+            Address::Udp(address) => Self::Udp(*address),
             Address::Unix(path) => Self::Unix(path.as_path().into()),
         }
     }

@@ -1,6 +1,7 @@
 //! One node's client side: starts and ends it, and says what it does.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +13,7 @@ use crate::acceptor::Acceptor;
 use crate::backend::Backend;
 use crate::budget::{Account, Budget};
 use crate::counters::{AllCounters, Counters, Totals};
-use crate::io_thread::IoThread;
+use crate::io_thread::{IoThread, Job};
 use crate::listener::{Address, ListenError, Listener};
 use crate::options::{DRAIN_AT_ONCE, Options};
 use crate::registry::{ConnectionInfo, Registry};
@@ -103,7 +104,16 @@ impl Server {
         drop(done);
 
         let mut acceptors = JoinSet::new();
-        for listener in listeners {
+        for (number, listener) in listeners.into_iter().enumerate() {
+            if let Some(socket) = listener.datagrams()? {
+                let registered =
+                    shared.registry.add(socket.as_raw_fd(), listener.address().into(), None);
+                if let Some(inbox) = inboxes.get(number % inboxes.len()) {
+                    // Fails only if the thread has ended, which it does not yet.
+                    let _ = inbox.send(Job::Datagrams(socket, registered)).await;
+                }
+                continue;
+            }
             let (backend, shared) = (backend.clone(), Arc::clone(&shared));
             let acceptor = Acceptor::new(listener, backend, shared, inboxes.clone());
             acceptors.spawn(acceptor.run());
@@ -136,7 +146,7 @@ pub struct Figures {
     pub accepted_count: u64,
     /// Connections refused because there were too many.
     pub rejected_count: u64,
-    /// Connections closed because the node must not take new clients.
+    /// Connections closed, and datagrams dropped, because the node must not take new clients.
     pub unaccepting_count: u64,
     /// Times that no connection was accepted because there were too many.
     pub listen_disabled_count: u64,
@@ -179,7 +189,7 @@ pub(crate) struct Shared {
     pub(crate) accepted_count: AtomicU64,
     /// Connections refused because there were too many.
     pub(crate) rejected_count: AtomicU64,
-    /// Connections closed because the node must not take new clients.
+    /// Connections closed, and datagrams dropped, because the node must not take new clients.
     pub(crate) unaccepting_count: AtomicU64,
     /// Times that accepting stopped because there were too many.
     pub(crate) listen_disabled_count: AtomicU64,

@@ -35,7 +35,7 @@ impl Fixture {
         let (tls, plain) = (listen().with_tls(), listen());
         let address = |listener: &Listener| match listener.address() {
             Address::Tcp(address) => *address,
-            Address::Unix(_) => panic!("not TCP"),
+            Address::Udp(_) | Address::Unix(_) => panic!("not TCP"),
         };
         let (tls_address, plain_address) = (address(&tls), address(&plain));
         let loaded = Some(ClientTls::load(options).unwrap());
