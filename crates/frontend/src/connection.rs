@@ -70,16 +70,8 @@ where
         let need = connection.step();
         match need {
             Need::AllAnswers | Need::AnAnswer | Need::Flush => connection.wait(need).await?,
-            Need::Input if connection.is_ending() => {
-                connection.wait(Need::Close).await?;
-                return if connection.input_ended {
-                    Ok(())
-                } else {
-                    linger(&mut connection.stream).await
-                };
-            }
+            Need::Input | Need::Watch if connection.is_ending() => return connection.end().await,
             Need::Input => connection.wait(need).await?,
-            Need::Watch if connection.is_ending() => return connection.wait(Need::Close).await,
             Need::Close => {
                 if connection.session.was_refused() {
                     connection.entry.refuse();
@@ -218,6 +210,12 @@ where
     fn waits_for_value(&self) -> bool {
         let len = self.input.len();
         0 < len && len + 1 < self.session.input_len_needed()
+    }
+
+    /// Answers what there is to be answered, and closes.
+    async fn end(&mut self) -> io::Result<()> {
+        self.wait(Need::Close).await?;
+        if self.input_ended { Ok(()) } else { linger(&mut self.stream).await }
     }
 
     /// Waits for an event that the client watches, or for its end.

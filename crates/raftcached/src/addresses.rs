@@ -7,7 +7,6 @@ use std::net::{
 
 use anyhow::Context as _;
 use frontend::{Address, ListenError, Listener};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{ClientAddress, Config, HostAddress, Listen, NodeAddress};
 use crate::failure::Failure;
@@ -20,7 +19,6 @@ use crate::values::HostPort;
 pub(crate) struct Listeners {
     /// Reserved only: clients are refused until the node can answer.
     pub(crate) clients: Vec<ClientListener>,
-    pub(crate) udp: Vec<UdpSocket>,
     pub(crate) peer: TcpListener,
     pub(crate) admin: TcpListener,
     /// Where they really listen, in case a port was 0 or taken.
@@ -43,33 +41,38 @@ impl Listeners {
     ///
     /// One that cannot be taken, by name.
     pub(crate) fn bind(listen: &Listen) -> Result<Self, Failure> {
-        let (clients, udp) = bind_clients(listen).map_err(Failure::system)?;
+        let clients = bind_clients(listen).map_err(Failure::system)?;
         let (peer, peer_address) = bind_node("peer", &listen.peer).map_err(Failure::system)?;
         let (admin, admin_address) = bind_node("admin", &listen.admin).map_err(Failure::system)?;
-        Ok(Self { clients, udp, peer, admin, peer_address, admin_address })
+        Ok(Self { clients, peer, admin, peer_address, admin_address })
     }
 
     /// The TCP ports of clients, as they were taken.
     pub(crate) fn client_addresses(&self) -> Vec<SocketAddr> {
         let tcp = |client: &ClientListener| match client.listener.address() {
             Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
+            Address::Udp(_) | Address::Unix(_) => None,
         };
         self.clients.iter().filter_map(tcp).collect()
     }
 
     /// The UDP ports, as they were taken.
     pub(crate) fn udp_addresses(&self) -> Vec<SocketAddr> {
-        self.udp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+        let udp = |client: &ClientListener| match client.listener.address() {
+            Address::Udp(address) => Some(*address),
+            Address::Tcp(_) | Address::Unix(_) => None,
+        };
+        self.clients.iter().filter_map(udp).collect()
     }
 
     /// Where clients of this machine or others connect: the first address that others reach, or the
     /// first of all, which may be a file; `None`: nowhere.
     fn client_place(&self) -> Option<Address> {
         let addresses = self.clients.iter().map(|client| client.listener.address());
+        let addresses = addresses.filter(|address| !matches!(address, Address::Udp(_)));
         let reached = |address: &&Address| match address {
             Address::Tcp(address) => !address.ip().is_loopback(),
-            Address::Unix(_) => false,
+            Address::Udp(_) | Address::Unix(_) => false,
         };
         addresses.clone().find(reached).or_else(|| addresses.clone().next()).cloned()
     }
@@ -94,7 +97,7 @@ impl Listeners {
             (Some(given), _) => given.to_string(),
             (None, Some(Address::Tcp(address))) => reached(&None, address).to_string(),
             (None, Some(Address::Unix(path))) => format!("unix:{}", path.display()),
-            (None, None) => "none".to_owned(),
+            (None, Some(Address::Udp(_)) | None) => "none".to_owned(),
         };
         Advertised {
             client,
@@ -157,20 +160,12 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-fn bind_clients(listen: &Listen) -> anyhow::Result<(Vec<ClientListener>, Vec<UdpSocket>)> {
+fn bind_clients(listen: &Listen) -> anyhow::Result<Vec<ClientListener>> {
     let mut clients = Vec::new();
     for address in &listen.clients {
         match address {
             ClientAddress::Tcp(host, tls) => {
-                let listeners = bind_all("client", host, |address| {
-                    Listener::bind(address).map_err(|error| {
-                        if let ListenError::Refused { source, .. } = error {
-                            source
-                        } else {
-                            io::Error::new(ErrorKind::AddrInUse, error)
-                        }
-                    })
-                })?;
+                let listeners = bind_all("client", host, Listener::bind)?;
                 let with_tls = |listener| ClientListener { listener, tls: *tls };
                 clients.extend(listeners.into_iter().map(with_tls));
             }
@@ -180,20 +175,21 @@ fn bind_clients(listen: &Listen) -> anyhow::Result<(Vec<ClientListener>, Vec<Udp
             }
         }
     }
-    let mut udp = Vec::new();
     for host in &listen.udp {
-        udp.extend(bind_all("UDP", host, bind_udp)?);
+        let listeners = bind_all("UDP", host, Listener::bind_udp)?;
+        let plain = |listener| ClientListener { listener, tls: ListenTls::Off };
+        clients.extend(listeners.into_iter().map(plain));
     }
-    Ok((clients, udp))
+    Ok(clients)
 }
 
 /// Takes all addresses that a host has, as memcached does; those of a family that this machine does
 /// not have are left out, as long as there is another.
-fn bind_all<T>(
+fn bind_all(
     purpose: &str,
     address: &HostAddress,
-    bind: impl Fn(SocketAddr) -> io::Result<T>,
-) -> anyhow::Result<Vec<T>> {
+    bind: impl Fn(SocketAddr) -> Result<Listener, ListenError>,
+) -> anyhow::Result<Vec<Listener>> {
     let what = || format!("cannot listen on {purpose} address {address}");
     let addresses = match &address.host {
         Some(host) => resolve(&HostPort::new(host, address.port)).with_context(what)?,
@@ -206,10 +202,12 @@ fn bind_all<T>(
     for one in addresses {
         match bind(one) {
             Ok(listener) => bound.push(listener),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            Err(ListenError::AddressInUse { .. }) => {
                 anyhow::bail!("{purpose} address {one} is already in use");
             }
-            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(ListenError::Refused { source, .. }) if is_missing(&source) => {
+                missing = Some(source);
+            }
             Err(error) => return Err(anyhow::Error::new(error).context(what())),
         }
     }
@@ -224,17 +222,6 @@ fn bind_all<T>(
 fn is_missing(error: &io::Error) -> bool {
     let unknown_family = Some(nix::errno::Errno::EAFNOSUPPORT as i32);
     error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == unknown_family
-}
-
-fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        // So that `0.0.0.0` and `::` can both be listened on.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 /// Takes an address for peers or the operator; where nobody was told, any port will do.

@@ -3,14 +3,19 @@
 
 use std::sync::Arc;
 
-use frontend::Credentials;
+use frontend::{ClientTls, Credentials};
 use replication::tls::{PeerTls, PeerTlsFiles};
 use serde::Serialize;
 use tokio::signal::unix::Signal;
 
-/// What this node proves itself to its peers with, if anything.
+/// What this node proves itself with.
 #[derive(Debug, Clone)]
-pub(crate) struct Certificates(pub(crate) Option<Arc<PeerTls>>);
+pub(crate) struct Certificates {
+    /// To its peers, if anything.
+    pub(crate) peers: Option<Arc<PeerTls>>,
+    /// To clients, if anything.
+    pub(crate) clients: Option<Arc<ClientTls>>,
+}
 
 /// What is in force now.
 #[derive(Debug, Serialize)]
@@ -29,7 +34,7 @@ impl Certificates {
     ///
     /// Which file cannot be used, and why; what is in force stays as it is.
     pub(crate) async fn reload(&self) -> anyhow::Result<Loaded> {
-        let Some(tls) = self.0.clone() else {
+        let Some(tls) = self.peers.clone() else {
             anyhow::bail!("this node has no certificates: it was started without --peer-ca");
         };
         // Reading a file can take its time.
@@ -54,12 +59,25 @@ pub(crate) async fn reload_on_hangup(
     users: Option<Arc<Credentials>>,
 ) {
     while hangup.recv().await.is_some() {
-        if certificates.0.is_some() {
+        if certificates.peers.is_some() {
             match certificates.reload().await {
                 Ok(Loaded { changed, .. }) => {
                     tracing::info!(changed, "SIGHUP: certificates were read");
                 }
                 Err(error) => tracing::error!("SIGHUP: nothing was loaded: {error:#}"),
+            }
+        }
+        if let Some(tls) = certificates.clients.clone() {
+            match tokio::task::spawn_blocking(move || tls.reload()).await {
+                Ok(Ok(changed)) => {
+                    tracing::info!(changed, "SIGHUP: the certificate for clients was read");
+                }
+                Ok(Err(error)) => {
+                    tracing::error!("SIGHUP: the certificate for clients stays: {error}");
+                }
+                Err(error) => {
+                    tracing::error!("SIGHUP: the certificate for clients stays: {error}");
+                }
             }
         }
         if let Some(users) = users.clone() {
@@ -70,7 +88,8 @@ pub(crate) async fn reload_on_hangup(
                 Err(error) => tracing::error!("SIGHUP: the users stay as they were: {error}"),
             }
         }
-        if certificates.0.is_none() && users.is_none() {
+        let nothing = certificates.peers.is_none() && certificates.clients.is_none();
+        if nothing && users.is_none() {
             tracing::info!("SIGHUP: there is nothing to read again");
         }
     }

@@ -60,10 +60,16 @@ impl TryFrom<Options> for Config {
         let (memory_limit, item_len_max) = memory(&options)?;
         let timing = Timing::new(&options)?;
         let join = join(&options)?;
+        let (listen, clients) = (Listen::new(&options)?, Clients::new(&options)?);
+        for address in &listen.clients {
+            if let (ClientAddress::Tcp(_, listener), Some(tls)) = (address, &clients.tls) {
+                clients::check_listener(*listener, tls)?;
+            }
+        }
         Ok(Self {
             name: name(&options)?,
-            listen: Listen::new(&options)?,
-            clients: Clients::new(&options)?,
+            listen,
+            clients,
             process: Process::new(&options)?,
             bootstrap_expect: bootstrap_expect(&options, join.len())?,
             join,

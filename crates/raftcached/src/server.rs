@@ -20,7 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use frontend::{Address, Auth, Credentials};
+use frontend::{Address, Auth, ClientTls, Credentials};
 use replication::tls::{PeerTls, TlsFile};
 use replication::world::{Listener, World};
 use replication::{Addresses, Beginning, Fatal, LogLimits, Node, NodeConfig};
@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::addresses::{Advertised, Listeners};
+use crate::addresses::{Advertised, ClientListener, Listeners};
 use crate::admin::{self, Admin, Phase};
 use crate::backend::Backend;
 use crate::certificates::{Certificates, reload_on_hangup};
@@ -59,6 +59,7 @@ pub(crate) fn run(options: Options) -> Result<u8, Failure> {
     process::prepare(&config.process, config.clients.connections_max)?;
     let peer_tls = load_peer_tls(&config).map_err(Failure::bad_option)?;
     let auth = load_users(&config.clients.auth)?;
+    let client_tls = load_client_tls(&config).map_err(Failure::bad_option)?;
     let listeners = Listeners::bind(&config.listen)?;
     check_peer_address(&config, listeners.peer_address).map_err(Failure::bad_option)?;
     let advertised = listeners.advertised(&config);
@@ -80,17 +81,20 @@ pub(crate) fn run(options: Options) -> Result<u8, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let certificates = Certificates(peer_tls.map(Arc::new));
+    let certificates = Certificates { peers: peer_tls.map(Arc::new), clients: client_tls.clone() };
     // Before the state is read, which can take its time: the signal must not end the program.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).context("SIGHUP")?;
     let reloading = reload_on_hangup(hangup, certificates.clone(), users(&auth));
     let clients = Clients {
-        options: frontend_options(&config, auth, settings(&config, &listeners, tuning)),
+        options: frontend::Options {
+            tls: client_tls,
+            ..frontend_options(&config, auth, settings(&config, &listeners, tuning))
+        },
         tcp: listeners.client_addresses(),
         udp: listeners.udp_addresses(),
-        listeners: listeners.clients.into_iter().map(|client| client.listener).collect(),
+        listeners: listeners.clients.into_iter().map(|client| open(&config, client)).collect(),
     };
-    let node = start_node(&config, &advertised, listeners.peer, certificates.0.clone())?;
+    let node = start_node(&config, &advertised, listeners.peer, certificates.peers.clone())?;
     let serving = serve(&config, node, clients, listeners.admin, certificates);
     let both = async {
         tokio::select! {
@@ -107,10 +111,6 @@ fn configure(mut options: Options) -> Result<(Config, Tuning), Failure> {
     let options = options.with_memcacheds_environment().with_file();
     let config = Config::try_from(options.map_err(Failure::bad_option)?);
     let config = config.map_err(Failure::bad_option)?;
-    if config.clients.tls.is_some() {
-        let error = anyhow::anyhow!("-Z (--enable-ssl): TLS for clients is not supported yet");
-        return Err(Failure::bad_option(error));
-    }
     Ok((config, tuning))
 }
 
@@ -385,6 +385,23 @@ fn start_node(
     node.context("cannot start replication")
 }
 
+/// Reads what clients are shown.
+fn load_client_tls(config: &Config) -> anyhow::Result<Option<Arc<ClientTls>>> {
+    let loaded = config.clients.tls.clone().map(ClientTls::load).transpose();
+    loaded.context("-Z (--enable-ssl)")
+}
+
+/// The listener with TLS on it, if it is to have that.
+fn open(config: &Config, client: ClientListener) -> frontend::Listener {
+    let ClientListener { listener, tls } = client;
+    let is_tcp = matches!(listener.address(), Address::Tcp(_));
+    if is_tcp && config.clients.tls.is_some() && tls != ListenTls::Off {
+        listener.with_tls()
+    } else {
+        listener
+    }
+}
+
 /// Reads the file of those who may come in.
 fn load_users(auth: &AuthFile) -> anyhow::Result<Auth> {
     Ok(match auth {
@@ -410,6 +427,7 @@ fn frontend_options(
 ) -> frontend::Options {
     let default = frontend::Options::default();
     let clients = &config.clients;
+    let is_on = |name| !settings.iter().any(|(known, value)| known == name && value == "no");
     frontend::Options {
         threads: clients.threads,
         connections_max: clients.connections_max,
@@ -423,6 +441,11 @@ fn frontend_options(
         flush_all_refused: clients.flush_all_refused,
         dump_refused: clients.dump_refused,
         watch_refused: clients.watch_refused,
+        maxconns_fast: clients.refused_at_once,
+        sizes_tracked: clients.track_sizes,
+        lru_crawler_shown: is_on("lru_crawler"),
+        lru_maintainer_shown: is_on("lru_maintainer_thread"),
+        detail_enabled: clients.prefix_delimiter.is_some(),
         prefix_delimiter: clients.prefix_delimiter.unwrap_or(default.prefix_delimiter),
         compat: clients.compat,
         drain_timeout: DRAIN_LIMIT,
@@ -445,11 +468,6 @@ fn describe(config: &Config, listeners: &Listeners, advertised: &Advertised) {
         "starting",
     );
     tracing::info!(target: "details", ?config, ?advertised, "configuration");
-    for socket in &listeners.udp {
-        if let Ok(address) = socket.local_addr() {
-            tracing::warn!("UDP address {address}: nothing is answered there yet");
-        }
-    }
     for (purpose, address) in open_to_strangers(config, listeners) {
         tracing::warn!(
             "the {purpose} address {address} is open to whoever can reach it: there is no \

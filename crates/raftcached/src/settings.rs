@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use frontend::Address;
 
 use crate::addresses::Listeners;
-use crate::config::{AuthFile, Config};
+use crate::config::Config;
 use crate::extended::Tuning;
 
 /// Lines of `stats settings`, by memcached's names.
@@ -20,12 +20,8 @@ pub(crate) fn settings(
     let hosts: Vec<_> = tcp.iter().map(|address| address.ip().to_string()).collect();
     let path = listeners.clients.iter().find_map(|client| match client.listener.address() {
         Address::Unix(path) => Some(path.display().to_string()),
-        Address::Tcp(_) => None,
+        Address::Tcp(_) | Address::Udp(_) => None,
     });
-    let auth_file = match &config.clients.auth {
-        AuthFile::Ascii(path) => path.display().to_string(),
-        AuthFile::None | AuthFile::Sasl(_) => "no".to_owned(),
-    };
     let none = || "NULL".to_owned();
     let said = [
         ("tcpport", port(&tcp)),
@@ -34,10 +30,7 @@ pub(crate) fn settings(
         ("verbosity", config.verbosity.to_string()),
         ("domain_socket", path.unwrap_or_else(none)),
         ("umask", format!("{:o}", config.listen.unix_mode)),
-        ("auth_enabled_ascii", auth_file),
         ("maxconns_fast", yes(config.clients.refused_at_once)),
-        ("track_sizes", yes(config.clients.track_sizes)),
-        ("ssl_enabled", yes(config.clients.tls.is_some())),
     ];
     let said = said.into_iter().map(|(name, value)| (name.to_owned(), value));
     said.chain(tuning.into_iter().map(|(name, value)| (name.to_owned(), value))).collect()

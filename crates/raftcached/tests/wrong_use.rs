@@ -25,12 +25,15 @@ fn refusals_have_a_status_and_name_the_option() -> Result<()> {
     let cases: &[(&str, i32, &str)] = &[
         ("server --frobnicate", 64, "--frobnicate"),
         ("server -p 70000", 64, "--port"),
-        ("server -d", 64, "-d (--daemon) is not supported yet"),
-        ("server -P /tmp/pid", 64, "-P (--pidfile) is not supported yet"),
-        ("server -u nobody", 64, "-u (--user) is not supported yet"),
-        ("server -s /tmp/socket", 64, "-s (--unix-socket) is not supported yet"),
+        ("server -P=", 64, "--pidfile"),
+        ("server -u nobody-of-that-name -p 0", 67, "nobody-of-that-name"),
+        ("server -S", 64, "--sasl-pwdb"),
+        ("server -Z", 64, "--ssl-chain-cert"),
+        ("server -Z --ssl-chain-cert /no/such -p -1", 64, "/no/such"),
+        ("server -B http", 64, "--protocol"),
+        ("server -o frobnicate", 1, "Illegal suboption \"frobnicate\""),
         ("server --durability os", 64, "--durability is of no use without --data-dir"),
-        ("server -U 11211", 64, "-U (--udp-port) 11211"),
+        ("server -U 11211 -Y /no/such", 64, "-U (--udp-port): no UDP with -S or -Y"),
         ("server -t 0", 64, "-t (--threads) 0"),
         ("server -m 2 -I 2m", 64, "-I (--max-item-size)"),
         ("server --heartbeat 60", 64, "--heartbeat 60"),
@@ -101,8 +104,11 @@ fn help_lists_only_what_there_is() -> Result<()> {
     for absent in ["agent", "bench"] {
         ensure!(!top.contains(absent), "{absent}: {top}");
     }
-    for absent in ["unix-socket", "sasl", "enable-ssl", "stdin-eof", "begin-from", "daemon"] {
+    for absent in ["stdin-eof", "begin-from", "ext_path", "proxy_config", "no_drop_privileges"] {
         ensure!(!server.contains(absent), "{absent}: {server}");
+    }
+    for present in ["unix-socket", "sasl", "enable-ssl"] {
+        ensure!(server.contains(present), "{present}: {server}");
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! `stats settings`: memcached's names, with what this node was told.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::Stats;
 use crate::backend::Backend;
 use crate::options::Auth;
 use crate::server::Shared;
+use crate::tls::TlsOptions;
 
 impl Stats<'_> {
     pub(super) fn settings<B: Backend>(&mut self, backend: &B, shared: &Shared) {
@@ -15,6 +17,7 @@ impl Stats<'_> {
             told.map(|(_, value)| value.as_str())
         };
         let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+        let tls = options.tls.as_ref().map(|tls| tls.options());
         let mut value = String::new();
         for (name, fallback) in NAMES {
             value.clear();
@@ -46,6 +49,10 @@ impl Stats<'_> {
                     (Auth::Ascii(_), _) | (_, Some(protocol::Protocol::Text)) => &"ascii",
                     (Auth::None, None) => fallback,
                 },
+                "ssl_enabled" => &yes_no(tls.is_some()),
+                name if name.starts_with("ssl_") && tls.is_some() => {
+                    &tls.map(|tls| ssl(name, tls)).unwrap_or_default()
+                }
                 name => match told(name) {
                     Some(told) => &told.to_owned(),
                     None => fallback,
@@ -60,6 +67,26 @@ impl Stats<'_> {
                 self.put(name, value);
             }
         }
+    }
+}
+
+/// One of the lines about TLS, where it is spoken.
+fn ssl(name: &str, tls: &TlsOptions) -> String {
+    let file = |path: &Path| path.display().to_string();
+    let or_null = |text: Option<String>| text.unwrap_or_else(|| "NULL".to_owned());
+    match name {
+        "ssl_chain_cert" => file(&tls.chain_cert),
+        "ssl_key" => file(&tls.key),
+        "ssl_verify_mode" => (tls.verify as u8).to_string(),
+        "ssl_ciphers" => or_null(tls.ciphers.clone()),
+        "ssl_ca_cert" => or_null(tls.ca.as_deref().map(file)),
+        "ssl_session_cache" => if tls.session_cache { "yes" } else { "no" }.to_owned(),
+        "ssl_min_version" => if tls.min_version == 3 { "tlsv1.3" } else { "tlsv1.2" }.to_owned(),
+        "ssl_kernel_tls" => "no".to_owned(),
+        // The format is PEM, which OpenSSL calls 1.
+        "ssl_keyformat" => "1".to_owned(),
+        "ssl_wbuf_size" => "16384".to_owned(),
+        _ => String::new(),
     }
 }
 

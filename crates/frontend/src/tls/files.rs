@@ -92,15 +92,16 @@ impl FileBytes {
         let chain = certificates(TlsFile::ChainCert, &options.chain_cert, &self.chain_cert)?;
         let bad_key = |why| bad(TlsFile::Key, &options.key, why);
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| bad_key(BadFile::Empty))?;
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                bad_key(BadFile::Mismatch)
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            if error == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+                return bad_key(BadFile::Mismatch);
             }
-            rustls::Error::InvalidCertificate(_) => {
-                let why = BadFile::Unusable(error.to_string());
+            let why = BadFile::Unusable(error.to_string());
+            if let rustls::Error::InvalidCertificate(_) = error {
                 bad(TlsFile::ChainCert, &options.chain_cert, why)
+            } else {
+                bad_key(why)
             }
-            error => bad_key(BadFile::Unusable(error.to_string())),
         })
     }
 }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use frontend::{TlsOptions, Verify};
+
 use super::{Refusal, count, refuse};
+use crate::listen_address::ListenTls;
 use crate::options::Options;
 use crate::values::{Dialect, IdleTimeout, Port};
 
@@ -33,7 +36,7 @@ pub(crate) struct Clients {
     pub(crate) prefix_delimiter: Option<u8>,
     pub(crate) compat: frontend::Compat,
     pub(crate) track_sizes: bool,
-    pub(crate) tls: Option<ClientTls>,
+    pub(crate) tls: Option<TlsOptions>,
 }
 
 /// How clients prove who they are, and the file with those who can.
@@ -42,40 +45,6 @@ pub(crate) enum AuthFile {
     None,
     Sasl(PathBuf),
     Ascii(PathBuf),
-}
-
-/// TLS for clients, in memcached's terms.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientTls {
-    pub(crate) chain: PathBuf,
-    /// `None`: in the same file as the certificates.
-    pub(crate) key: Option<PathBuf>,
-    /// DER, not PEM.
-    pub(crate) key_is_der: bool,
-    pub(crate) verify: VerifyMode,
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) ciphers: Option<String>,
-    pub(crate) min_version: MinVersion,
-    pub(crate) session_cache: bool,
-}
-
-/// What becomes of clients without a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum VerifyMode {
-    /// Nobody is asked for one (0).
-    None,
-    /// Whoever shows one must show a good one (1).
-    Request,
-    /// They are refused (2 and 3).
-    Require,
-}
-
-/// The oldest TLS that is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MinVersion {
-    /// 0 and 1 too: what is older than 1.2 is not spoken by anything here.
-    V1_2,
-    V1_3,
 }
 
 impl Clients {
@@ -192,7 +161,7 @@ fn dialect(options: &Options, auth: &AuthFile) -> Result<Dialect, Refusal> {
     }
 }
 
-fn tls(options: &Options) -> Result<Option<ClientTls>, Refusal> {
+fn tls(options: &Options) -> Result<Option<TlsOptions>, Refusal> {
     if options.enable_ssl != Some(true) {
         return Ok(None);
     }
@@ -203,34 +172,48 @@ fn tls(options: &Options) -> Result<Option<ClientTls>, Refusal> {
         return Err(Refusal("-Z (--enable-ssl) needs a certificate: --ssl-chain-cert".to_owned()));
     };
     let verify = match options.ssl_verify_mode.unwrap_or(0) {
-        0 => VerifyMode::None,
-        1 => VerifyMode::Request,
-        2 | 3 => VerifyMode::Require,
+        0 => Verify::None,
+        1 => Verify::Request,
+        2 => Verify::Require,
+        3 => Verify::Once,
         mode => return refuse("--ssl-verify-mode", mode, "0, 1, 2 and 3 are possible"),
     };
     let min_version = match options.ssl_min_version.unwrap_or(2) {
-        0..=2 => MinVersion::V1_2,
-        3 => MinVersion::V1_3,
+        version @ 0..=3 => version,
         version => return refuse("--ssl-min-version", version, "0, 1, 2 and 3 are possible"),
     };
-    let key_is_der = match options.ssl_keyformat.unwrap_or(0) {
-        0 => false,
-        1 => true,
-        format => return refuse("--ssl-keyformat", format, "0 (PEM) and 1 (DER) are possible"),
-    };
+    match options.ssl_keyformat.unwrap_or(PEM) {
+        PEM => {}
+        format => return refuse("--ssl-keyformat", format, "only 1, which is PEM, is possible"),
+    }
     let optional = |option, file: &Option<PathBuf>| {
         file.as_deref().map(|file| file_of(option, file)).transpose()
     };
-    Ok(Some(ClientTls {
-        chain: file_of("--ssl-chain-cert", chain)?,
-        key: optional("--ssl-key", &options.ssl_key)?,
-        key_is_der,
+    let chain_cert = file_of("--ssl-chain-cert", chain)?;
+    Ok(Some(TlsOptions {
+        // Certificates and key may be in one file.
+        key: optional("--ssl-key", &options.ssl_key)?.unwrap_or_else(|| chain_cert.clone()),
+        chain_cert,
         verify,
         ca: optional("--ssl-ca-cert", &options.ssl_ca_cert)?,
         ciphers: options.ssl_ciphers.clone(),
         min_version,
         session_cache: options.ssl_session_cache.unwrap_or(false),
     }))
+}
+
+/// A listener cannot have rules of its own about certificates of clients.
+pub(super) fn check_listener(listener: ListenTls, tls: &TlsOptions) -> Result<(), Refusal> {
+    let needs_certificates = matches!(tls.verify, Verify::Require | Verify::Once);
+    match listener {
+        ListenTls::Basic if tls.verify != Verify::None => Err(Refusal(
+            "-l btls: contradicts --ssl-verify-mode, which holds for all addresses".to_owned(),
+        )),
+        ListenTls::Mutual if !needs_certificates => Err(Refusal(
+            "-l mtls: needs --ssl-verify-mode 2, which holds for all addresses".to_owned(),
+        )),
+        ListenTls::AsEverywhere | ListenTls::Basic | ListenTls::Mutual | ListenTls::Off => Ok(()),
+    }
 }
 
 /// From a file an option can come empty.
@@ -240,3 +223,6 @@ fn file_of(option: &str, file: &Path) -> Result<PathBuf, Refusal> {
     }
     Ok(file.to_owned())
 }
+
+/// OpenSSL's number for it, as memcached takes it.
+const PEM: u8 = 1;

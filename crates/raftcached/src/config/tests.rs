@@ -1,7 +1,7 @@
 use clap::Parser as _;
 
-use super::clients::{MinVersion, VerifyMode};
 use super::*;
+use frontend::Verify;
 
 #[derive(clap::Parser)]
 #[command(args_override_self = true)]
@@ -139,13 +139,13 @@ fn authentication_decides_the_protocol() {
 fn tls_in_memcacheds_terms() {
     let tls = |line: &str| config(&format!("-Z --ssl-chain-cert c {line}")).unwrap().clients.tls;
     let plain = tls("").unwrap();
-    assert_eq!((plain.chain, plain.key, plain.key_is_der), ("c".into(), None, false));
-    assert_eq!((plain.verify, plain.min_version), (VerifyMode::None, MinVersion::V1_2));
+    assert_eq!((plain.chain_cert, plain.key), ("c".into(), "c".into()), "both in one file");
+    assert_eq!((plain.verify, plain.min_version), (Verify::None, 2));
     let full = "--ssl-key k --ssl-keyformat 1 --ssl-verify-mode 3 --ssl-ca-cert ca \
         --ssl-min-version 3 --ssl-session-cache --ssl-ciphers A:B -l notls:a";
     let full = tls(&full.replace('\\', "")).unwrap();
-    assert_eq!((full.key, full.key_is_der, full.ca), (Some("k".into()), true, Some("ca".into())));
-    assert_eq!((full.verify, full.min_version), (VerifyMode::Require, MinVersion::V1_3));
+    assert_eq!((full.key, full.ca), ("k".into(), Some("ca".into())));
+    assert_eq!((full.verify, full.min_version), (Verify::Once, 3));
     assert_eq!((full.session_cache, full.ciphers.as_deref()), (true, Some("A:B")));
     assert_eq!(config("--ssl-chain-cert c").unwrap().clients.tls, None, "only with -Z");
 }
@@ -159,6 +159,9 @@ fn a_small_memory_limit_lowers_the_default_item_size() {
 fn refusals_of_memcacheds_options_name_the_option_and_the_reason() {
     check_refusals(&[
         ("-P=", "--pidfile"),
+        ("-Z --ssl-chain-cert c --ssl-keyformat 2", "--ssl-keyformat 2: only 1, which is PEM"),
+        ("-Z --ssl-chain-cert c -l mtls:a", "-l mtls: needs --ssl-verify-mode 2"),
+        ("-Z --ssl-chain-cert c --ssl-verify-mode 2 -l btls:a", "-l btls: contradicts"),
         ("-S", "needs a file of users: --sasl-pwdb or MEMCACHED_SASL_PWDB"),
         ("-S --sasl-pwdb x -B ascii", "-S (--enable-sasl) needs -B binary"),
         ("-S --sasl-pwdb x -B auto", "-S (--enable-sasl) needs -B binary"),
@@ -182,7 +185,6 @@ fn refusals_of_memcacheds_options_name_the_option_and_the_reason() {
         ("-Z --ssl-chain-cert x -p 0", "-Z (--enable-ssl) needs a TCP port"),
         ("-Z --ssl-chain-cert x --ssl-verify-mode 4", "--ssl-verify-mode 4: 0, 1, 2 and 3"),
         ("-Z --ssl-chain-cert x --ssl-min-version 4", "--ssl-min-version 4: 0, 1, 2 and 3"),
-        ("-Z --ssl-chain-cert x --ssl-keyformat 2", "--ssl-keyformat 2: 0 (PEM) and 1 (DER)"),
         ("-l notls:a", "are of use only with -Z"),
         ("-l a,proto[binary]:b", "all addresses must have the same protocol"),
         ("-l a, -p 1", "the host is empty"),
