@@ -64,7 +64,6 @@ fn refusals_have_a_status_and_name_the_option() -> Result<()> {
         ("member remove", 2, "<NAME>"),
         ("member recover", 2, "--from"),
         ("agent", 64, "agent"),
-        ("", 64, "Usage"),
         ("--version", 0, env!("CARGO_PKG_VERSION")),
         ("server -h", 0, "--bootstrap-expect"),
         ("server -V", 0, env!("CARGO_PKG_VERSION")),
