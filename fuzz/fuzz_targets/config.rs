@@ -31,11 +31,12 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| bounded(LIMIT, || {
 }));
 
 /// Each with values of its type, right and wrong ones, so that few files fail for a type alone.
-const OPTIONS: [(&str, &[&str]); 28] = [
+const OPTIONS: [(&str, &[&str]); 41] = [
     ("admin-listen", &ADDRESSES),
     ("advertise-admin", &ADDRESSES),
     ("advertise-client", &ADDRESSES),
     ("advertise-peer", &ADDRESSES),
+    ("auth-file", &TEXTS),
     ("bootstrap-expect", &NUMBERS),
     ("conn-limit", &NUMBERS),
     ("data-dir", &TEXTS),
@@ -43,15 +44,34 @@ const OPTIONS: [(&str, &[&str]); 28] = [
     ("drain-time", &NUMBERS),
     ("durability", &["\"fsync\"", "\"os\"", "\"never\""]),
     ("election-timeout", &["\"50..75\"", "\"75..50\"", "\"1..2\"", "\"50..60001\"", "\"..\""]),
+    ("enable-sasl", &FLAGS),
+    ("enable-ssl", &FLAGS),
     ("heartbeat", &NUMBERS),
+    ("idle-timeout", &NUMBERS),
     ("insecure-peers", &FLAGS),
     ("isolation-close", &NUMBERS),
     (
         "join",
         &["[]", "[\"a:1\"]", "[\"a:1\", \"b:1\", \"c:1\"]", "[\"a:1\", \"a:1\"]", "[\"a:0\"]"],
     ),
-    ("listen", &["\"0.0.0.0\"", "\"::\"", "\"n1\"", "\"\"", "\"a,b\""]),
+    (
+        "listen",
+        &[
+            "\"0.0.0.0\"",
+            "\"::\"",
+            "\"n1\"",
+            "\"\"",
+            "\"a,b\"",
+            "[\"a:5\", \"*\"]",
+            "\"notls:a\"",
+            "\"proto[ascii]:a\"",
+            "\"[::1]:7\"",
+            "\"unix:/x\"",
+        ],
+    ),
+    ("listen-backlog", &NUMBERS),
     ("max-item-size", &SIZES),
+    ("max-reqs-per-event", &NUMBERS),
     ("memory-limit", &SIZES),
     ("name", &TEXTS),
     ("operation-budget", &NUMBERS),
@@ -60,8 +80,15 @@ const OPTIONS: [(&str, &[&str]); 28] = [
     ("peer-key", &TEXTS),
     ("peer-listen", &ADDRESSES),
     ("port", &NUMBERS),
+    ("prefix-delimiter", &["\":\"", "\"|\"", "\"\"", "\"::\""]),
+    ("protocol", &["\"auto\"", "\"ascii\"", "\"binary\"", "\"http\""]),
+    ("sasl-pwdb", &TEXTS),
+    ("ssl-chain-cert", &TEXTS),
+    ("ssl-verify-mode", &NUMBERS),
     ("threads", &NUMBERS),
     ("udp-port", &NUMBERS),
+    ("unix-mask", &NUMBERS),
+    ("unix-socket", &TEXTS),
     ("verbose", &["0", "1", "2", "256"]),
 ];
 

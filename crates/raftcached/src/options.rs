@@ -183,7 +183,7 @@ pub(crate) struct Options {
     #[arg(hide_env_values = true, help_heading = "Authentication and TLS")]
     pub(crate) ssl_key: Option<PathBuf>,
 
-    /// What that file is: 0 is PEM, 1 is DER [default: 0]
+    /// What that file is: only 1 is possible, which is PEM [default: 1]
     #[arg(long, value_name = "FORMAT", env = "RAFTCACHED_SSL_KEYFORMAT")]
     #[arg(hide_env_values = true, allow_negative_numbers = true)]
     #[arg(help_heading = "Authentication and TLS")]

@@ -73,7 +73,11 @@ impl Supervisor {
         let path = self.log();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| path.display().to_string())?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        for option in NOT_FOR_THREE {
+            command.env_remove(format!("RAFTCACHED_{option}"));
+        }
+        let child = command
             .args(&self.node.words)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().context("log")?)
@@ -126,6 +130,9 @@ impl Supervisor {
         let _ = self.events.send(event).await;
     }
 }
+
+/// Options that name one thing, which three nodes would fight for, or that hide a node from us.
+const NOT_FOR_THREE: [&str; 4] = ["DAEMON", "PIDFILE", "UDP_PORT", "UNIX_SOCKET"];
 
 fn how(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
