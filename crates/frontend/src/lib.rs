@@ -24,8 +24,14 @@
 //!    after the request had arrived; else it is answered with an error.
 //! 4. *Whole replies.* An error never follows the beginning of an answer.
 //! 5. *Bounds.* A connection holds one request, [`protocol::Limits::item_len_max`] bytes at the
-//!    most, 256 KiB of replies and one reply more, and 1024 writes under way; idle, it holds no
-//!    buffer at all.
+//!    most, 256 KiB of replies and one reply more, and 1024 writes under way; of a request that is
+//!    not whole, at most four times what has arrived; idle, no buffer at all. What all connections
+//!    hold together is counted: beyond 32 KiB each it comes from one budget,
+//!    [`Options::buffers_len_max`]. A connection that it has nothing left for stops reading and
+//!    executing, and one that moves no byte for 5 s meanwhile is closed. TLS holds up to 64 KiB
+//!    more in each direction, which is not counted; a handshake has 10 s. A UDP listener has at
+//!    most 256 requests under way, each with one datagram of 64 KiB and a reply of one value and
+//!    256 KiB.
 //!
 //! Not here: raft (behind [`Backend`]), the bytes of the protocols, deadlines of operations (a
 //! [`Backend`]'s futures end by themselves).
