@@ -52,7 +52,8 @@ fn ask_for_ever(port: u16, stop: &AtomicBool, misses: &AtomicU64) -> Result<()> 
     let mut client = TextClient::connect(port)?;
     let (started, mut asked) = (Instant::now(), 0);
     while !stop.load(Ordering::Relaxed) {
-        let due = started.elapsed().as_micros() as u64 * PER_SECOND / 1_000_000 - asked;
+        let elapsed_us = u64::try_from(started.elapsed().as_micros())?;
+        let due = (elapsed_us * PER_SECOND / 1_000_000).saturating_sub(asked);
         if due == 0 {
             pause();
             continue;
