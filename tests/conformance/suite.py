@@ -58,7 +58,23 @@ class Expected:
 
 
 # By class and file.
-EXPECTED = {}
+KEPT = Expected(
+    "with -C memcached loses what is set in the second of a flush_all; nothing of ours is lost",
+    ["failed to set value after flush with no CAS at least once"])
+NEVER_KEPT = Expected(
+    "what has expired when it arrives is not kept, so a get of it finds nothing that has expired",
+    ["get_expired counter is 1"])
+EXPECTED = {
+    ("sasl", "binary-sasl"): Expected(
+        "PLAIN is the only mechanism; the file wants CRAM-MD5 to be there as well",
+        ["list_mechs PLAIN"]),
+    ("protocol", "flush-all"): KEPT,
+    ("protocol", "stats"): NEVER_KEPT,
+    ("tls", "flush-all"): KEPT,
+    ("tls", "stats"): NEVER_KEPT,
+}
+# What a file always skips, whoever serves it.
+SKIPPED_ALWAYS = ["# skip sessions counter accuracy requires OpenSSL 1.1.1 or newer"]
 
 
 @dataclass
@@ -106,7 +122,8 @@ class Suite:
         if kind == "tls":
             env["SSL_TEST"] = "1"
         if kind == "sasl":
-            self.users.write_text("")
+            # A file without users is refused, since nobody could come in.
+            self.users.write_text("somebody:else\n")
             env.update(RUN_SASL_TESTS="1", MEMCACHED_SASL_PWDB=str(self.users))
         # A file and no pipe: a server that is left behind would hold that open.
         with tempfile.TemporaryFile() as output:
@@ -148,11 +165,15 @@ class Suite:
             return False
 
 
-# saslpasswd2 -a memcached -u REALM -c -p USER, with the password on standard input.
+# saslpasswd2 -a memcached -u REALM -c -p USER, with the password on standard input. Clients give the
+# realm behind the user, and without Cyrus it is a part of the name.
 SASLPASSWD2 = """
-for user; do :; done
+while getopts a:u:cp option; do
+    [ "$option" != u ] || realm=$OPTARG
+done
+shift $((OPTIND - 1))
 read -r password
-echo "$user:$password" >> "$MEMCACHED_SASL_PWDB"
+echo "$1@$realm:$password" >> "$MEMCACHED_SASL_PWDB"
 """
 # As memcached is built for its own tests it takes one option more.
 STOCK = """
@@ -172,7 +193,8 @@ def judge(status, output):
     checks = re.findall(r"^(?:not )?ok \d+.*$", output, re.M)
     to_do = [line for line in checks if re.search(r"# TODO", line)]
     bad = [line for line in checks if line not in to_do
-           and (line.startswith("not") or re.search(r"# skip", line, re.I))]
+           and (line.startswith("not") or re.search(r"# skip", line, re.I))
+           and not any(line.endswith(always) for always in SKIPPED_ALWAYS)]
     good = len(checks) - len(bad)
     if total == 0:
         skipped = re.search(r"^1\.\.0.*$", output, re.M)

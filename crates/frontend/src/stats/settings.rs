@@ -50,6 +50,8 @@ impl Stats<'_> {
                     (Auth::None, None) => fallback,
                 },
                 "ssl_enabled" => &yes_no(tls.is_some()),
+                // Of no effect, and shown as it was told.
+                "ssl_wbuf_size" => &told("ssl_wbuf_size").unwrap_or(fallback).to_owned(),
                 name if name.starts_with("ssl_") && tls.is_some() => {
                     &tls.map(|tls| ssl(name, tls)).unwrap_or_default()
                 }
@@ -85,7 +87,6 @@ fn ssl(name: &str, tls: &TlsOptions) -> String {
         "ssl_kernel_tls" => "no".to_owned(),
         // The format is PEM, which OpenSSL calls 1.
         "ssl_keyformat" => "1".to_owned(),
-        "ssl_wbuf_size" => "16384".to_owned(),
         _ => String::new(),
     }
 }
