@@ -119,6 +119,10 @@ class Backend:
     def serves(self, i):
         return listens(self.client_ports[i])
 
+    def leader(self):
+        """The index of the node whose death hurts most; where all are alike, the first."""
+        return 0
+
     def healthy(self):
         for process in self.processes:
             process.check()
@@ -164,8 +168,15 @@ class RaftCluster(Backend):
         return super().healthy() and all(self.can_lose(i) >= 1 for i in range(len(NODES)))
 
     def can_lose(self, i):
+        return self.status(i).get("can_lose", 0)
+
+    def leader(self):
+        return NODES.index(self.status(0)["shards"][0]["leader"])
+
+    def status(self, i):
+        """What node i says of the cluster; empty if it does not answer."""
         status, body = http_get(f"http://{HOST}:{self.admin_ports[i]}/v1/status")
-        return json.loads(body).get("can_lose", 0) if status == 200 else 0
+        return json.loads(body) if status == 200 else {}
 
 
 class StockNodes(Backend):
