@@ -53,4 +53,8 @@ install_go() {
     cached "$store/go" install_go "$bridges"/go/*
 } < /dev/null
 
+# pylibmc brings its own libsasl, which looks for the mechanisms where they are not.
+SASL_PATH=$(dirname "$(find /usr/lib/*/sasl2 -name 'libplain.so*' -print -quit)")
+export SASL_PATH
+
 exec python3 "$here/driver.py" --store "$store" "$@"

@@ -17,12 +17,15 @@ class ClientError(Exception):
 class Speaker:
     """Answers are True, False (a miss, or not stored), a string, or a dict of strings."""
 
-    def __init__(self, variant, store, directory):
+    def __init__(self, variant, store, directory, credentials=None):
+        """`credentials` are a user and a password, for clients that know SASL."""
         self.name = variant.name
         self.log = pathlib.Path(directory) / f"{variant.name.replace(' ', '-')}.log"
         environment = {**os.environ, "NODE_MODULES": f"{store}/node/node_modules",
                        "PYTHONDONTWRITEBYTECODE": "1"}
-        with self.log.open("wb") as log:
+        if credentials is not None:
+            environment["CLIENT_USER"], environment["CLIENT_PASSWORD"] = credentials
+        with self.log.open("ab") as log:
             self.child = subprocess.Popen(
                 [str(part).replace("{store}", str(store)) for part in variant.argv],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment)

@@ -37,3 +37,8 @@ class Connection:
         reply = self.input.readline()
         if reply != b"STORED\r\n":
             raise RuntimeError(f"set {key}: {reply}")
+
+
+def getter(port):
+    """A `get` through the node at this port, on one connection."""
+    return Connection(port).get

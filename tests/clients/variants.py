@@ -17,6 +17,8 @@ class Variant:
     cannot: frozenset = frozenset()
     # It keeps asking a dead server: the application gives it the addresses that are left.
     reopens: bool = False
+    # It can prove who it is, with SASL PLAIN.
+    sasl: bool = False
 
 
 def python(name, *argv, **options):
@@ -27,25 +29,25 @@ def java(name, protocol):
     return Variant(f"{name} {protocol}", (
         "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-cp", "{store}/java/classes:{store}/java/lib/*", "raftcached.tests.Bridge",
-        name, protocol))
+        name, protocol), sasl=protocol == "binary")
 
 
 VARIANTS = (
     python("pymemcache text", BRIDGES / "pymemcache_.py"),
     python("pylibmc text", BRIDGES / "pylibmc_.py", "text"),
-    python("pylibmc binary", BRIDGES / "pylibmc_.py", "binary"),
-    python("python-binary-memcached", BRIDGES / "bmemcached_.py", reopens=True,
+    python("pylibmc binary", BRIDGES / "pylibmc_.py", "binary", sasl=True),
+    python("python-binary-memcached", BRIDGES / "bmemcached_.py", reopens=True, sasl=True,
            cannot=frozenset({"append", "touch"})),
     Variant("php-memcached text", ("php", BRIDGES / "memcached.php", "text")),
-    Variant("php-memcached binary", ("php", BRIDGES / "memcached.php", "binary")),
+    Variant("php-memcached binary", ("php", BRIDGES / "memcached.php", "binary"), sasl=True),
     java("spymemcached", "text"),
     java("spymemcached", "binary"),
     java("xmemcached", "text"),
     java("xmemcached", "binary"),
     Variant("gomemcache text", ("{store}/go/gomemcache",), reopens=True),
     Variant("memcached.js text", ("node", BRIDGES / "node.js", "memcached")),
-    Variant("memjs binary", ("node", BRIDGES / "node.js", "memjs"),
+    Variant("memjs binary", ("node", BRIDGES / "node.js", "memjs"), sasl=True,
             cannot=frozenset({"cas", "multi-get"})),
-    Variant("dalli 3 binary", ("ruby", BRIDGES / "dalli3.rb")),
+    Variant("dalli 3 binary", ("ruby", BRIDGES / "dalli3.rb"), sasl=True),
     Variant("dalli 5 meta", (sys.executable, "-B", BRIDGES / "dalli5.py")),
 )

@@ -138,7 +138,9 @@ class Backend:
 
 
 class RaftCluster(Backend):
-    def __init__(self, directory):
+    def __init__(self, directory, options=()):
+        """`options` are what every node is given besides its addresses."""
+        self.options = options
         self.peer_ports = free_ports(len(NODES))
         self.admin_ports = free_ports(len(NODES))
         super().__init__(directory)
@@ -157,7 +159,7 @@ class RaftCluster(Backend):
             "--peer-listen", f"{HOST}:{self.peer_ports[i]}",
             "--admin-listen", f"{HOST}:{self.admin_ports[i]}",
             "--join", ",".join(f"{HOST}:{port}" for port in self.peer_ports),
-            "--bootstrap-expect", len(NODES)], directory)
+            "--bootstrap-expect", len(NODES), *self.options], directory)
 
     def serves(self, i):
         return http_get(f"http://{HOST}:{self.admin_ports[i]}/readyz")[0] == 200

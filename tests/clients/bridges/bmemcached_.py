@@ -1,5 +1,7 @@
 """python-binary-memcached's DistributedClient: binary. It has no append."""
 
+import os
+
 import bridge
 import bmemcached
 
@@ -11,7 +13,8 @@ class Client:
     """
 
     def __init__(self, addresses):
-        self.client = bmemcached.DistributedClient(addresses, socket_timeout=5)
+        self.client = bmemcached.DistributedClient(
+            addresses, os.getenv("CLIENT_USER"), os.getenv("CLIENT_PASSWORD"), socket_timeout=5)
         self.tokens = {}
 
     def ask(self, method, key, *arguments, **options):

@@ -5,6 +5,7 @@ require "dalli"
 Dalli.logger.level = Logger::FATAL
 $stdout.sync = true
 RAW = { raw: true, compress: false }.freeze
+CREDENTIALS = { username: ENV["CLIENT_USER"], password: ENV["CLIENT_PASSWORD"] }.freeze
 clients = {}
 tokens = {}
 
@@ -26,7 +27,7 @@ $stdin.each_line do |line|
     begin
       case verb
       when "open"
-        clients[handle] = Dalli::Client.new(key.split(","))
+        clients[handle] = Dalli::Client.new(key.split(","), CREDENTIALS)
         "ok"
       when "set", "add", "replace"
         render(client.public_send(verb, key, rest[1], rest[0].to_i, RAW))

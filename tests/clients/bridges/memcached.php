@@ -19,6 +19,9 @@ function open_client(string $addresses, bool $binary): Memcached
         Memcached::OPT_SERVER_FAILURE_LIMIT => 1,
         Memcached::OPT_DEAD_TIMEOUT => 60,
     ]);
+    if (getenv('CLIENT_USER') !== false) {
+        $client->setSaslAuthData(getenv('CLIENT_USER'), getenv('CLIENT_PASSWORD'));
+    }
     foreach (explode(',', $addresses) as $address) {
         [$host, $port] = explode(':', $address);
         $client->addServer($host, (int) $port);

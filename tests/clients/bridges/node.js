@@ -10,7 +10,13 @@ const OPERATION_TIMEOUT_MS = 5000;
 class Memjs {
   constructor(addresses) {
     const { Client } = require(`${modules}memjs`);
-    this.client = Client.create(addresses, { failover: true, timeout: 5, logger: { log() {} } });
+    this.client = Client.create(addresses, {
+      failover: true,
+      timeout: 5,
+      logger: { log() {} },
+      username: process.env.CLIENT_USER,
+      password: process.env.CLIENT_PASSWORD,
+    });
   }
   async get(key) { return (await this.client.get(key)).value; }
   set(key, exptime, value) { return this.client.set(key, value, { expires: exptime }); }
@@ -41,12 +47,9 @@ class Memcached {
     this.client = new Client(addresses.split(','), { remove: true, failures: 0, retries: 0 });
     this.tokens = new Map();
   }
-  // A request under way when the connection breaks is never answered by the client.
   call(method, ...args) {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('no answer')), OPERATION_TIMEOUT_MS);
       this.client[method](...args, (error, result) => {
-        clearTimeout(timer);
         if (error && !/^Item is not stored$/.test(error.message)) reject(error);
         else resolve(error ? false : result);
       });
@@ -80,6 +83,15 @@ function render(result) {
   return `values${Object.entries(result).map(([key, value]) => ` ${key}=${value}`).join('')}`;
 }
 
+// Neither client answers a request that was under way when its connection was closed.
+function withLimit(promise) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('no answer')), OPERATION_TIMEOUT_MS);
+  });
+  return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
+}
+
 async function answer(line) {
   const [handle, verb, ...args] = line.split(' ');
   if (verb === 'open') {
@@ -87,7 +99,7 @@ async function answer(line) {
     return 'ok';
   }
   if (['set', 'add', 'replace', 'cas', 'touch', 'incr'].includes(verb)) args[1] = Number(args[1]);
-  return render(await clients.get(handle)[verb](...args));
+  return render(await withLimit(clients.get(handle)[verb](...args)));
 }
 
 (async () => {

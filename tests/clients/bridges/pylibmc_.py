@@ -1,5 +1,6 @@
 """pylibmc on libmemcached: `text` or `binary`."""
 
+import os
 import sys
 
 import bridge
@@ -20,11 +21,12 @@ def told(method, *arguments):
 class Client:
     def __init__(self, addresses):
         # What libmemcached offers for failover: a server that fails once is taken out of the ring.
-        self.client = pylibmc.Client(addresses, binary=BINARY, behaviors={
+        self.client = pylibmc.Client(addresses, binary=BINARY, username=os.getenv("CLIENT_USER"),
+                                     password=os.getenv("CLIENT_PASSWORD"), behaviors={
             "ketama": True, "remove_failed": 1, "retry_timeout": 1, "dead_timeout": 60,
             "tcp_nodelay": True, "cas": True,
             # Its touch in binary waits for more than any server sends, until this ends.
-            "_poll_timeout": 1000})
+            "_poll_timeout": 2000})
         self.tokens = {}
 
     def set(self, key, exptime, value):

@@ -9,6 +9,8 @@ import net.spy.memcached.CASValue;
 import net.spy.memcached.ConnectionFactoryBuilder;
 import net.spy.memcached.FailureMode;
 import net.spy.memcached.MemcachedClient;
+import net.spy.memcached.auth.AuthDescriptor;
+import net.spy.memcached.auth.PlainCallbackHandler;
 import net.spy.memcached.internal.OperationFuture;
 import net.spy.memcached.ops.StatusCode;
 import net.spy.memcached.transcoders.SerializingTranscoder;
@@ -21,7 +23,7 @@ final class Spymemcached implements Bridge.Client {
     Spymemcached(String addresses, boolean binary) throws Exception {
         SerializingTranscoder transcoder = new SerializingTranscoder();
         transcoder.setCompressionThreshold(Integer.MAX_VALUE);
-        client = new MemcachedClient(new ConnectionFactoryBuilder()
+        ConnectionFactoryBuilder builder = new ConnectionFactoryBuilder()
                 .setProtocol(binary ? ConnectionFactoryBuilder.Protocol.BINARY
                         : ConnectionFactoryBuilder.Protocol.TEXT)
                 .setLocatorType(ConnectionFactoryBuilder.Locator.CONSISTENT)
@@ -29,8 +31,14 @@ final class Spymemcached implements Bridge.Client {
                 .setMaxReconnectDelay(1)
                 .setOpTimeout(5000)
                 .setDaemon(true)
-                .setTranscoder(transcoder)
-                .build(), AddrUtil.getAddresses(addresses.replace(',', ' ')));
+                .setTranscoder(transcoder);
+        String user = System.getenv("CLIENT_USER");
+        if (user != null) {
+            builder.setAuthDescriptor(new AuthDescriptor(new String[] {"PLAIN"},
+                    new PlainCallbackHandler(user, System.getenv("CLIENT_PASSWORD"))));
+        }
+        client = new MemcachedClient(builder.build(),
+                AddrUtil.getAddresses(addresses.replace(',', ' ')));
     }
 
     @Override

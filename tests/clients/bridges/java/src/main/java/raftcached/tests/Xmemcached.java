@@ -1,11 +1,13 @@
 package raftcached.tests;
 
+import java.net.InetSocketAddress;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import net.rubyeye.xmemcached.GetsResponse;
 import net.rubyeye.xmemcached.MemcachedClient;
 import net.rubyeye.xmemcached.XMemcachedClientBuilder;
+import net.rubyeye.xmemcached.auth.AuthInfo;
 import net.rubyeye.xmemcached.command.BinaryCommandFactory;
 import net.rubyeye.xmemcached.impl.KetamaMemcachedSessionLocator;
 import net.rubyeye.xmemcached.transcoders.SerializingTranscoder;
@@ -19,8 +21,15 @@ final class Xmemcached implements Bridge.Client {
     private final Map<String, Long> tokens = new HashMap<>();
 
     Xmemcached(String addresses, boolean binary) throws Exception {
-        XMemcachedClientBuilder builder = new XMemcachedClientBuilder(
-                AddrUtil.getAddresses(addresses.replace(',', ' ')));
+        List<InetSocketAddress> servers = AddrUtil.getAddresses(addresses.replace(',', ' '));
+        XMemcachedClientBuilder builder = new XMemcachedClientBuilder(servers);
+        String user = System.getenv("CLIENT_USER");
+        if (user != null) {
+            for (InetSocketAddress server : servers) {
+                builder.addAuthInfo(server,
+                        AuthInfo.plain(user, System.getenv("CLIENT_PASSWORD")));
+            }
+        }
         if (binary) {
             builder.setCommandFactory(new BinaryCommandFactory());
         }
