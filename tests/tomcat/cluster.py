@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -27,13 +28,21 @@ HEALTHY_TIMEOUT_S = 30
 POLL_S = 0.02
 
 
+# Below the range that the kernel takes for outgoing connections: no client may sit on the port of a
+# node that is about to start again.
+PORTS = range(12_000, 32_000)
+
+
 def free_ports(count):
-    """Ports that were free a moment ago; all held at once so that they differ."""
+    """Ports that nobody listens on; all held at once so that they differ."""
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+        ports = []
+        while len(ports) < count:
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind((HOST, random.choice(PORTS)))
+                ports.append(one.getsockname()[1])
+        return ports
 
 
 def wait_until(what, condition, timeout_s):
