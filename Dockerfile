@@ -31,5 +31,7 @@ HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["raft
 # The binary is process 1: SIGTERM reaches it and starts its orderly stop (leadership moves first).
 ENTRYPOINT ["raftcached"]
 # raftcached listens on loopback unless told otherwise. A container's loopback reaches nobody, so
-# the image says the wider address for its operator; which of it is seen outside, `-p` decides.
-CMD ["server", "-l", "0.0.0.0"]
+# the image says the wider address for its operator, also where memcached's options are all that it is
+# given; which of it is seen outside, `-p` decides.
+ENV RAFTCACHED_LISTEN=0.0.0.0
+CMD ["server"]
