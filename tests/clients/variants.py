@@ -29,7 +29,7 @@ def java(name, protocol):
     return Variant(f"{name} {protocol}", (
         "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-cp", "{store}/java/classes:{store}/java/lib/*", "raftcached.tests.Bridge",
-        name, protocol), sasl=protocol == "binary")
+        name, protocol), sasl=f"{name} {protocol}" == "spymemcached binary")
 
 
 VARIANTS = (

@@ -1,13 +1,11 @@
 package raftcached.tests;
 
-import java.net.InetSocketAddress;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import net.rubyeye.xmemcached.GetsResponse;
 import net.rubyeye.xmemcached.MemcachedClient;
 import net.rubyeye.xmemcached.XMemcachedClientBuilder;
-import net.rubyeye.xmemcached.auth.AuthInfo;
 import net.rubyeye.xmemcached.command.BinaryCommandFactory;
 import net.rubyeye.xmemcached.impl.KetamaMemcachedSessionLocator;
 import net.rubyeye.xmemcached.transcoders.SerializingTranscoder;
@@ -21,15 +19,8 @@ final class Xmemcached implements Bridge.Client {
     private final Map<String, Long> tokens = new HashMap<>();
 
     Xmemcached(String addresses, boolean binary) throws Exception {
-        List<InetSocketAddress> servers = AddrUtil.getAddresses(addresses.replace(',', ' '));
-        XMemcachedClientBuilder builder = new XMemcachedClientBuilder(servers);
-        String user = System.getenv("CLIENT_USER");
-        if (user != null) {
-            for (InetSocketAddress server : servers) {
-                builder.addAuthInfo(server,
-                        AuthInfo.plain(user, System.getenv("CLIENT_PASSWORD")));
-            }
-        }
+        XMemcachedClientBuilder builder = new XMemcachedClientBuilder(
+                AddrUtil.getAddresses(addresses.replace(',', ' ')));
         if (binary) {
             builder.setCommandFactory(new BinaryCommandFactory());
         }
