@@ -5,21 +5,18 @@ time while n1, n2, n3 die by kill -9 one after the other, each started again bef
 See README.md for the configuration.
 """
 
-import argparse
 import os
 import pathlib
-import shutil
 import socket
 import sys
-import tempfile
-import threading
 import time
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tomcat"))
+sys.path.insert(0, str(HERE.parent / "shared"))
 
 import cluster  # noqa: E402
+import scenario  # noqa: E402
 import users  # noqa: E402
 
 USER_COUNT = 300
@@ -27,7 +24,6 @@ BROWSER_COUNT = 6
 PHP_WORKERS = 4
 DOWN_S = 2.0
 DOWN_REQUESTS = 60
-PROGRESS_TIMEOUT_S = 30
 PHP_TIMEOUT_S = 10
 LOCK_PREFIX = "memc.sess.key.lock."
 # Default spin of the handler: sess_lock_retries (5) waits of sess_lock_wait_min (150 ms).
@@ -66,25 +62,24 @@ def php_server(i, settings, node_ports, directory):
     return cluster.Process(name, argv, directory, environment), users.Server(name, port)
 
 
-class Scenario:
+class Scenario(scenario.Scenario):
     """One variant from start to verdict."""
 
-    def __init__(self, kind, settings, directory):
-        self.backend = cluster.backend(kind, directory)
+    def __init__(self, kind, settings, lock_timeout_s, directory):
+        super().__init__(kind, directory)
+        self.lock_timeout_s = lock_timeout_s
         pairs = [php_server(i, settings, self.backend.client_ports, directory)
                  for i in range(len(cluster.NODES))]
         self.php = [process for process, _ in pairs]
         self.servers = [server for _, server in pairs]
         self.faults = users.Faults()
-        self.stop_browsers = threading.Event()
-        self.browsers = [
+        self.workers = [
             users.Browser(self.servers, USER_COUNT // BROWSER_COUNT, self.faults,
-                          self.stop_browsers) for _ in range(BROWSER_COUNT)]
-        self.phases = []
+                          self.stop_workers) for _ in range(BROWSER_COUNT)]
         self.locks_left = None
         self.locks_s = 0.0
 
-    def run(self, lock_timeout_s):
+    def run(self):
         try:
             print(f"     cluster healthy after {self.backend.start():.2f} s", flush=True)
             for process in self.php:
@@ -92,15 +87,15 @@ class Scenario:
             cluster.wait_until("PHP serves", lambda: all(
                 cluster.listens(server.port) for server in self.servers), PHP_TIMEOUT_S)
             self.begin("steady")
-            for browser in self.browsers:
+            for browser in self.workers:
                 browser.start()
-            self.wait_progress()
+            self.wait_progress(DOWN_REQUESTS, DOWN_S)
             for i, name in enumerate(cluster.NODES):
                 self.outage(i, name)
-            self.end_browsers()
-            self.wait_for_locks(lock_timeout_s)
+            self.end_workers()
+            self.wait_for_locks(self.lock_timeout_s)
         finally:
-            self.end_browsers()
+            self.end_workers()
             for process in self.php:
                 process.kill()
             self.backend.stop()
@@ -112,37 +107,14 @@ class Scenario:
         server.node_alive = False
         server.node_changed = time.monotonic()
         self.backend.kill(i)
-        self.wait_progress()
+        self.wait_progress(DOWN_REQUESTS, DOWN_S)
         self.begin(f"{name} back")
         self.backend.restart(i)
         print(f"     {name} back: cluster healthy after {self.backend.wait_healthy():.2f} s",
               flush=True)
         server.node_changed = time.monotonic()
         server.node_alive = True
-        self.wait_progress(down_s=0.0)
-
-    def begin(self, phase):
-        self.phases.append((phase, time.monotonic()))
-
-    def wait_progress(self, down_s=DOWN_S):
-        """Until every browser had its share of successes, and at least `down_s`."""
-        since = time.monotonic()
-        goals = [browser.successes + DOWN_REQUESTS for browser in self.browsers]
-
-        def done():
-            for browser in self.browsers:
-                if browser.crash is not None:
-                    raise browser.crash
-            return (time.monotonic() - since >= down_s
-                    and all(b.successes >= goal for b, goal in zip(self.browsers, goals)))
-
-        cluster.wait_until("progress of all users", done, PROGRESS_TIMEOUT_S)
-
-    def end_browsers(self):
-        self.stop_browsers.set()
-        for browser in self.browsers:
-            if browser.is_alive():
-                browser.join()
+        self.wait_progress(DOWN_REQUESTS, 0.0)
 
     def wait_for_locks(self, timeout_s):
         """Locks still held when nobody clicks any more are orphans; they must end by themselves."""
@@ -159,7 +131,7 @@ class Scenario:
         held = 0
         with socket.create_connection((cluster.HOST, port), timeout=5) as connection:
             replies = connection.makefile("rb")
-            for browser in self.browsers:
+            for browser in self.workers:
                 for user in browser.users:
                     key = f"{LOCK_PREFIX}{user.cookie}"
                     connection.sendall(f"add {key} 0 2 1\r\n1\r\n".encode())
@@ -175,12 +147,9 @@ class Scenario:
                         raise RuntimeError(f"add of a lock: {reply!r}")
         return held
 
-    def phase_at(self, at):
-        return next(name for name, begun in reversed(self.phases) if begun <= at)
 
-
-def judge(report, variant, scenario, lock_expire_s):
-    browsers = scenario.browsers
+def judge(report, variant, played, lock_expire_s):
+    browsers = played.workers
     print(f"     {sum(b.successes for b in browsers)} requests of {USER_COUNT} users answered, "
           f"{sum(b.retried for b in browsers)} of them retried, "
           f"{sum(b.counted_twice for b in browsers)} of those counted twice, "
@@ -188,9 +157,9 @@ def judge(report, variant, scenario, lock_expire_s):
     reasons = sum((b.reasons for b in browsers), start=type(browsers[0].reasons)())
     for reason, count in reasons.most_common(6):
         print(f"       {count:5} x {reason}")
-    for phase, _ in scenario.phases:
+    for phase, _ in played.phases:
         seconds = sorted(s for b in browsers for s, at in b.requests
-                         if scenario.phase_at(at) == phase)
+                         if played.phase_at(at) == phase)
         median = seconds[len(seconds) // 2] if seconds else 0.0
         print(f"     {phase:8} {len(seconds):5} requests, median {median * 1000:4.0f} ms, longest "
               f"{max(seconds, default=0.0) * 1000:5.0f} ms")
@@ -199,38 +168,26 @@ def judge(report, variant, scenario, lock_expire_s):
               "error": "no error reaches a user",
               "surviving": "no server fails whose node lives"}
     for kind, claim in claims.items():
-        faults = scenario.faults.by_kind[kind]
+        faults = played.faults.by_kind[kind]
         report.check(f"{variant}: {claim}", not faults, f"{len(faults)} violations")
         for at, text in faults[:5]:
-            print(f"       {scenario.phase_at(at)}: {text}")
+            print(f"       {played.phase_at(at)}: {text}")
     longest, at = max(attempt for b in browsers for attempt in b.attempts)
     report.check(f"{variant}: no attempt on a living node takes longer than the lock spin",
                  longest <= ATTEMPT_MAX_S,
-                 f"{longest * 1000:.0f} of {ATTEMPT_MAX_S * 1000:.0f} ms ({scenario.phase_at(at)})")
+                 f"{longest * 1000:.0f} of {ATTEMPT_MAX_S * 1000:.0f} ms ({played.phase_at(at)})")
     longest, at = max(request for b in browsers for request in b.requests)
     wait_max_s = lock_expire_s + ATTEMPT_MAX_S
     report.check(f"{variant}: no user waits longer than an orphan lock lives, and one spin",
                  longest <= wait_max_s,
-                 f"{longest * 1000:.0f} of {wait_max_s * 1000:.0f} ms ({scenario.phase_at(at)})")
-    report.check(f"{variant}: no lock is left behind", scenario.locks_left == 0,
-                 f"{scenario.locks_left} after {scenario.locks_s:.2f} s")
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--control", action="store_const", dest="kind", const="control",
-                        help="three stock memcacheds instead: must fail")
-    parser.add_argument("--ideal", action="store_const", dest="kind", const="ideal",
-                        help="one memcached behind three forwarders: what the clients do alone")
-    parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this one")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a php.ini setting, or all_nodes=1, for experiments")
-    parser.set_defaults(kind="raftcached")
-    return parser.parse_args()
+                 f"{longest * 1000:.0f} of {wait_max_s * 1000:.0f} ms ({played.phase_at(at)})")
+    report.check(f"{variant}: no lock is left behind", played.locks_left == 0,
+                 f"{played.locks_left} after {played.locks_s:.2f} s")
 
 
 def main():
-    arguments = parse_arguments()
+    arguments = scenario.parse_arguments(
+        __doc__, VARIANTS, "a php.ini setting, or all_nodes=1, for experiments")
     report = cluster.Report()
     for variant in arguments.variant or VARIANTS:
         settings = {**COMMON, **VARIANTS[variant], **dict(s.split("=", 1) for s in arguments.set)}
@@ -239,18 +196,10 @@ def main():
             settings["all_nodes"] = "1"
         lock_expire_s = int(settings["memcached.sess_lock_expire"])
         print(f"---- {variant} on {arguments.kind}: {settings}", flush=True)
-        directory = tempfile.mkdtemp(prefix=f"raftcached-php-{variant}-")
-        scenario = Scenario(arguments.kind, settings, directory)
-        failed_before = report.failed
-        try:
-            scenario.run(lock_expire_s + 1.0)
-            judge(report, variant, scenario, lock_expire_s)
-        except (TimeoutError, RuntimeError) as error:
-            report.check(f"{variant}: runs to its end", False, error)
-        if report.failed == failed_before:
-            shutil.rmtree(directory)
-        else:
-            print(f"     logs kept in {directory}")
+        scenario.play(
+            report, "php", variant,
+            lambda directory: Scenario(arguments.kind, settings, lock_expire_s + 1.0, directory),
+            lambda played: judge(report, variant, played, lock_expire_s))
     return report.finish()
 
 

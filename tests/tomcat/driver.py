@@ -6,25 +6,21 @@ Tomcat t1, and at last a machine: t2 together with n2. Clients send a request ev
 the time. See README.md for the configuration and why it is the one.
 """
 
-import argparse
 import pathlib
-import shutil
 import sys
-import tempfile
-import threading
-import time
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "shared"))
 
 import balancer  # noqa: E402
 import cluster  # noqa: E402
+import scenario  # noqa: E402
 
 CLIENT_COUNT = 3
 GAP_MAX_S = 1.0
 # Long enough for the client library's back-off to be seen, and for every client to be hit.
 DOWN_S = 2.0
 DOWN_REQUESTS = 10
-PROGRESS_TIMEOUT_S = 30
 TOMCAT_TIMEOUT_S = 40
 TOMCATS = ("t1", "t2")
 
@@ -70,11 +66,11 @@ class Tomcat:
         return cluster.http_get(f"http://{cluster.HOST}:{self.port}/health")[0] == 200
 
 
-class Scenario:
+class Scenario(scenario.Scenario):
     """One variant from start to verdict."""
 
     def __init__(self, kind, settings, directory):
-        self.backend = cluster.backend(kind, directory)
+        super().__init__(kind, directory)
         addresses = [f"{cluster.HOST}:{port}" for port in self.backend.client_ports]
         if kind == "control":
             # As people run it today: the manager knows all memcacheds and keeps its own backups.
@@ -83,9 +79,7 @@ class Scenario:
         self.tomcats = [Tomcat(i, settings, addresses[i], directory) for i in range(len(TOMCATS))]
         workers = [balancer.Worker(tomcat.name, tomcat.port) for tomcat in self.tomcats]
         shared = balancer.Balancer(workers, settings["sticky"] == "true")
-        self.stop_clients = threading.Event()
-        self.clients = [balancer.Client(shared, self.stop_clients) for _ in range(CLIENT_COUNT)]
-        self.phases = []
+        self.workers = [balancer.Client(shared, self.stop_workers) for _ in range(CLIENT_COUNT)]
 
     def run(self):
         try:
@@ -94,18 +88,16 @@ class Scenario:
                 tomcat.process.start()
             self.wait_whole()
             self.begin("steady")
-            for client in self.clients:
+            for client in self.workers:
                 client.start()
-            self.wait_progress()
+            self.wait_progress(DOWN_REQUESTS, DOWN_S)
             for i, node in enumerate(cluster.NODES):
                 self.outage(node, [self.backend.processes[i]])
             self.outage("t1", [self.tomcats[0].process])
             self.outage("t2+n2", [self.tomcats[1].process, self.backend.processes[1]], last=True)
         finally:
-            self.stop_clients.set()
-            for client in self.clients:
-                if client.is_alive():
-                    client.join()
+            self.end_workers()
+            for client in self.workers:
                 client.close()
             for tomcat in self.tomcats:
                 tomcat.process.kill()
@@ -115,17 +107,14 @@ class Scenario:
         self.begin(f"{name} down")
         for victim in victims:
             victim.kill()
-        self.wait_progress()
+        self.wait_progress(DOWN_REQUESTS, DOWN_S)
         if last:
             return
         self.begin(f"{name} back")
         for victim in victims:
             victim.start()
         self.wait_whole()
-        self.wait_progress(down_s=0.0)
-
-    def begin(self, phase):
-        self.phases.append((phase, time.monotonic()))
+        self.wait_progress(DOWN_REQUESTS, 0.0)
 
     def wait_whole(self):
         """Until the next death is survivable: three nodes, and every Tomcat connected to its own.
@@ -138,31 +127,14 @@ class Scenario:
         print(f"     whole again: cluster after {cluster_s:.2f} s, Tomcats {tomcats_s:.2f} s "
               "later", flush=True)
 
-    def wait_progress(self, down_s=DOWN_S):
-        """Until every client had its share of successes, and at least `down_s`."""
-        since = time.monotonic()
-        goals = [client.successes + DOWN_REQUESTS for client in self.clients]
 
-        def done():
-            for client in self.clients:
-                if client.crash is not None:
-                    raise client.crash
-            return (time.monotonic() - since >= down_s
-                    and all(c.successes >= goal for c, goal in zip(self.clients, goals)))
-
-        cluster.wait_until("progress of all clients", done, PROGRESS_TIMEOUT_S)
-
-    def phase_at(self, at):
-        return next(name for name, begun in reversed(self.phases) if begun <= at)
-
-
-def judge(report, variant, scenario):
-    clients = scenario.clients
+def judge(report, variant, played):
+    clients = played.workers
     total = sum(client.successes for client in clients)
     print(f"     {total} requests answered, {sum(c.retried for c in clients)} of them retried, "
           f"{sum(c.counted_twice for c in clients)} of those counted twice")
-    for phase, _ in scenario.phases:
-        gaps = [gap for c in clients for gap, at in c.gaps if scenario.phase_at(at) == phase]
+    for phase, _ in played.phases:
+        gaps = [gap for c in clients for gap, at in c.gaps if played.phase_at(at) == phase]
         print(f"     {phase:12} longest gap {max(gaps, default=0) * 1000:6.0f} ms, "
               f"{len(gaps)} requests")
     claims = {"new": "the session is never new", "counter": "the counter never goes back or stays",
@@ -171,45 +143,24 @@ def judge(report, variant, scenario):
         faults = [fault for client in clients for fault in client.faults[kind]]
         report.check(f"{variant}: {claim}", not faults, f"{len(faults)} violations")
         for at, text in faults[:5]:
-            print(f"       {scenario.phase_at(at)}: {text}")
+            print(f"       {played.phase_at(at)}: {text}")
     longest, at = max(gap for client in clients for gap in client.gaps)
     report.check(f"{variant}: the longest gap is under {GAP_MAX_S * 1000:.0f} ms",
-                 longest < GAP_MAX_S, f"{longest * 1000:.0f} ms ({scenario.phase_at(at)})")
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--control", action="store_const", dest="kind", const="control",
-                        help="three stock memcacheds instead: must fail")
-    parser.add_argument("--ideal", action="store_const", dest="kind", const="ideal",
-                        help="one memcached behind three forwarders: what the clients do alone")
-    parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this one")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a manager attribute, or guard=false, for experiments")
-    parser.set_defaults(kind="raftcached")
-    return parser.parse_args()
+                 longest < GAP_MAX_S, f"{longest * 1000:.0f} ms ({played.phase_at(at)})")
 
 
 def main():
-    arguments = parse_arguments()
+    arguments = scenario.parse_arguments(
+        __doc__, VARIANTS, "a manager attribute, or guard=false, for experiments")
     report = cluster.Report()
     for variant in arguments.variant or VARIANTS:
         settings = {**COMMON, **VARIANTS[variant], **dict(s.split("=", 1) for s in arguments.set)}
         if arguments.kind == "control":
             settings["guard"] = "false"
         print(f"---- {variant} on {arguments.kind}: {settings}", flush=True)
-        directory = tempfile.mkdtemp(prefix=f"raftcached-tomcat-{variant}-")
-        scenario = Scenario(arguments.kind, settings, directory)
-        failed_before = report.failed
-        try:
-            scenario.run()
-            judge(report, variant, scenario)
-        except (TimeoutError, RuntimeError) as error:
-            report.check(f"{variant}: runs to its end", False, error)
-        if report.failed == failed_before:
-            shutil.rmtree(directory)
-        else:
-            print(f"     logs kept in {directory}")
+        scenario.play(report, "tomcat", variant,
+                      lambda directory: Scenario(arguments.kind, settings, directory),
+                      lambda played: judge(report, variant, played))
     return report.finish()
 
 
