@@ -83,7 +83,7 @@ fn the_exporter_would_say_the_same() -> Result<()> {
     cluster.finish()
 }
 
-/// `dump` and `keys` ask for `lru_crawler metadump`; `display` shows classes that have pages.
+/// Every mode of it.
 #[test]
 fn memcached_tool_reads_a_node() -> Result<()> {
     let cluster = Cluster::start(3)?;
@@ -105,7 +105,18 @@ fn memcached_tool_reads_a_node() -> Result<()> {
     let shown = tool(port, "sizes")?;
     ensure!(shown.contains("sizes_status"), "{shown}");
     let shown = tool(port, "display")?;
-    ensure!(shown.lines().count() == 1 && shown.contains("Item_Size"), "{shown}");
+    let class = shown.lines().nth(1).context("no class is shown")?;
+    let words: Vec<_> = class.split_whitespace().collect();
+    let items = client.stats()?.get("curr_items").cloned().context("no curr_items")?;
+    // Number, size, age, pages, items.
+    let wanted = words.first() == Some(&"1") && words.get(4) == Some(&items.as_str());
+    ensure!(shown.lines().count() == 2 && wanted, "{shown}");
+    let mut client = TextClient::connect(port)?;
+    for mode in ["dump", "keys"] {
+        let shown = tool(port, mode)?;
+        ensure!(shown.contains("hit-1"), "{mode}: {shown}");
+    }
+    client.set("after", 0, 0, b"x")?;
     cluster.finish()
 }
 

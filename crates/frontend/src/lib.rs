@@ -77,6 +77,7 @@ pub use options::{Auth, DRAIN_AT_ONCE, Options, Shutdown};
 pub use protocol::{Compat, Protocol};
 pub use registry::ConnectionInfo;
 pub use server::{Figures, RunError, Server};
+pub use stats::OnlyClass;
 pub use tls::{BadFile, ClientTls, TlsError, TlsFile, TlsOptions, Verify};
 
 #[cfg(test)]

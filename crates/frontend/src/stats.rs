@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
 
+use engine::EngineStats;
 use nix::sys::resource::{UsageWho, getrusage};
 use protocol::{ProtocolError, ReplyTo, StatsDetail, StatsTopic};
 
@@ -216,7 +217,7 @@ impl Stats<'_> {
         self.put_all(&[
             ("items:1:mem_requested", engine.bytes),
             ("items:1:evicted", engine.evictions),
-            ("items:1:evicted_nonzero", 0),
+            ("items:1:evicted_nonzero", engine.evicted_unexpired),
             ("items:1:evicted_time", 0),
             ("items:1:outofmemory", engine.out_of_memory),
             ("items:1:tailrepairs", 0),
@@ -237,9 +238,14 @@ impl Stats<'_> {
         let engine = backend.engine_stats();
         if engine.items != 0 {
             let totals = shared.counters.totals();
-            self.put_zeros(&["1:chunk_size", "1:chunks_per_page", "1:total_pages"]);
-            self.put("1:total_chunks", engine.items);
-            self.put("1:used_chunks", engine.items);
+            let class = OnlyClass::of(&engine);
+            self.put_all(&[
+                ("1:chunk_size", class.chunk_len),
+                ("1:chunks_per_page", class.chunks_per_page),
+                ("1:total_pages", class.page_count),
+                ("1:total_chunks", engine.items),
+                ("1:used_chunks", engine.items),
+            ]);
             self.put_zeros(&["1:free_chunks", "1:free_chunks_end"]);
             self.put_all(&[
                 ("1:get_hits", totals.get_hits),
@@ -309,6 +315,27 @@ impl Stats<'_> {
     }
 }
 
+/// The one class of items, in memcached's terms: as if its memory were pages of 1 MiB, cut into
+/// chunks of the size that items have on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnlyClass {
+    /// Bytes of an item on average, rounded up; 0 without items.
+    pub chunk_len: u64,
+    /// So many of them fit into a page; at least 1.
+    pub chunks_per_page: u64,
+    /// Pages that are begun; 0 without items.
+    pub page_count: u64,
+}
+
+impl OnlyClass {
+    /// From the counters of a node's copy.
+    pub fn of(engine: &EngineStats) -> Self {
+        let chunk_len = engine.bytes.div_ceil(engine.items.max(1));
+        let chunks_per_page = (PAGE_LEN / chunk_len.max(1)).max(1);
+        Self { chunk_len, chunks_per_page, page_count: engine.bytes.div_ceil(PAGE_LEN) }
+    }
+}
+
 /// Used by this process, of the program and of the system for it.
 fn processor_time() -> (Seconds, Seconds) {
     let seconds = |time: nix::sys::time::TimeVal| Seconds(time.tv_sec(), time.tv_usec());
@@ -327,6 +354,7 @@ impl Display for Seconds {
     }
 }
 
+const PAGE_LEN: u64 = 1024 * 1024;
 const SIZE_STEP: u64 = 32;
 /// Longest answer to `stats cachedump`; memcached has the same limit.
 const DUMP_LEN_MAX: usize = 2 * 1024 * 1024;

@@ -1,8 +1,8 @@
 //! `memcached_*`: the names, types and labels of prometheus/memcached_exporter, so that dashboards
 //! and alerts made for it find what they look for.
 //!
-//! What the exporter reads from numbers that this server does not have (LRU segments, chunks,
-//! crawler, extstore) is left out, as in `stats`. Two types differ: `memcached_uptime_seconds` and
+//! Numbers of what this server does not have (an LRU crawler, queues to move items between) are 0, as in
+//! `stats`. Two types differ: `memcached_uptime_seconds` and
 //! `memcached_slab_mem_requested_bytes` are counters there, and the names of ours end in `_total`.
 //!
 //! # Source
@@ -10,6 +10,8 @@
 //! `pkg/exporter/exporter.go` of prometheus/memcached_exporter 0.15.
 
 use std::fmt;
+
+use frontend::OnlyClass;
 
 use super::Metrics;
 use super::families::Families;
@@ -68,6 +70,11 @@ fn connections(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
         "memcached_connections_rejected",
         "Connections refused because there were too many.",
         clients.rejected_count,
+    )?;
+    families.counter(
+        "memcached_connections_listener_disabled",
+        "Times that accepting stopped because there were too many connections.",
+        clients.listen_disabled_count,
     )?;
     families.counter(
         "memcached_connections_yielded",
@@ -136,7 +143,11 @@ fn items(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
         "memcached_items_reclaimed",
         "Expired items whose memory was taken back.",
         engine.reclaimed,
-    )
+    )?;
+    for name in ABSENT {
+        families.counter(name, "Always 0: there is no such thing here.", 0_u64)?;
+    }
+    Ok(())
 }
 
 /// As in `stats items` and `stats slabs`, all items are of one class, which is there when they are.
@@ -147,7 +158,19 @@ fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
     }
     let class = |value| [([("slab", ONLY_CLASS)], value)];
     families.gauges("memcached_slab_current_items", "Items now.", class(engine.items))?;
-    families.gauges("memcached_slab_chunks_used", "Items now.", class(engine.items))?;
+    let OnlyClass { chunk_len, chunks_per_page, page_count } = OnlyClass::of(engine);
+    for (name, help, value) in [
+        ("memcached_slab_chunks_used", "Items now.", engine.items),
+        ("memcached_slab_current_chunks", "Items now.", engine.items),
+        ("memcached_slab_chunk_size_bytes", "Bytes of an item on average.", chunk_len),
+        ("memcached_slab_chunks_per_page", "So many of them make 1 MiB.", chunks_per_page),
+        ("memcached_slab_current_pages", "MiB that items have.", page_count),
+        ("memcached_slab_chunks_free", "Always 0: items have what they need.", 0),
+        ("memcached_slab_chunks_free_end", "Always 0: items have what they need.", 0),
+        ("memcached_slab_items_age_seconds", "Always 0: ages are not kept.", 0),
+    ] {
+        families.gauges(name, help, class(value))?;
+    }
     families.gauges(
         "memcached_slab_mem_requested_bytes",
         "Bytes of items.",
@@ -195,3 +218,13 @@ fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
 }
 
 const ONLY_CLASS: &str = "1";
+
+const ABSENT: [&str; 7] = [
+    "memcached_direct_reclaims",
+    "memcached_lru_crawler_items_checked",
+    "memcached_lru_crawler_moves_to_cold",
+    "memcached_lru_crawler_moves_to_warm",
+    "memcached_lru_crawler_moves_within_lru",
+    "memcached_lru_crawler_reclaimed",
+    "memcached_lru_crawler_starts",
+];
