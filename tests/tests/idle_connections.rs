@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -51,10 +52,10 @@ fn those_over_tls_take_more() -> Result<()> {
 }
 
 /// Bytes of a node's resident memory for each of so many connections.
-fn measure<S: Read + Write>(
+fn measure<S: Read + Write + Send>(
     connections: usize,
     args: Vec<String>,
-    connect: impl Fn(u16) -> Result<S>,
+    connect: impl Fn(u16) -> Result<S> + Sync,
 ) -> Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = connections as u64 + 1_000;
@@ -67,7 +68,7 @@ fn measure<S: Read + Write>(
     let _first = (0..100).map(|_| connect(port)).collect::<Result<Vec<_>>>()?;
     let undisturbed = Undisturbed::now();
     let before = cluster.resources(0)?.resident;
-    let mut clients = (0..connections).map(|_| connect(port)).collect::<Result<Vec<_>>>()?;
+    let mut clients = many(connections, || connect(port))?;
     // What was freed goes back to the system by and by: until it does not change any more.
     let mut last = u64::MAX;
     let after = wait_for("memory to be given back", SOON, || {
@@ -84,6 +85,19 @@ fn measure<S: Read + Write>(
     }
     cluster.finish()?;
     Ok(after.saturating_sub(before) / connections as u64)
+}
+
+/// So many, a few at a time.
+fn many<S: Send>(count: usize, make: impl Fn() -> Result<S> + Sync) -> Result<Vec<S>> {
+    let share = || (0..count / AT_A_TIME).map(|_| make()).collect::<Result<Vec<_>>>();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(share)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            all.extend(worker.join().expect("a worker panicked")?);
+        }
+        Ok(all)
+    })
 }
 
 fn connect(port: u16) -> Result<TcpStream> {
@@ -119,6 +133,7 @@ fn ask<S: Read + Write>(stream: &mut S) -> Result<()> {
     Ok(())
 }
 
+const AT_A_TIME: usize = 10;
 const EACH_MAX: u64 = 10 * 1024;
 const TLS_EACH_MAX: u64 = 64 * 1024;
 const SOON: Duration = Duration::from_secs(30);
