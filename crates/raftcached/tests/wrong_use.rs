@@ -26,7 +26,6 @@ fn refusals_have_a_status_and_name_the_option() -> Result<()> {
         ("server --frobnicate", 64, "--frobnicate"),
         ("server -p 70000", 64, "--port"),
         ("server -P=", 64, "--pidfile"),
-        ("server -u nobody-of-that-name -p 0", 67, "nobody-of-that-name"),
         ("server -S", 64, "--sasl-pwdb"),
         ("server -Z", 64, "--ssl-chain-cert"),
         ("server -Z --ssl-chain-cert /no/such -p -1", 64, "/no/such"),
