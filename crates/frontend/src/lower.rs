@@ -69,13 +69,18 @@ pub(crate) fn command<'a>(
 
 /// The command as memcached carries it out under `-C`: with no cas unique on any item, all of them
 /// are equal, and only whether there is an item decides.
-pub(crate) fn without_cas(mut command: Command<'_>) -> Command<'_> {
+///
+/// Also whether it was a compare-and-swap, which is a `replace` now.
+pub(crate) fn without_cas(mut command: Command<'_>) -> (Command<'_>, bool) {
+    let mut swaps = false;
     if let Command::Store { mode, cas, .. } = &mut command
         && cas.take().is_some()
+        && *mode == engine::StoreMode::Set
     {
         *mode = engine::StoreMode::Replace;
+        swaps = true;
     }
-    command
+    (command, swaps)
 }
 
 /// The command that `gat` proposes for one of its keys.

@@ -73,6 +73,8 @@ pub(crate) enum Kind {
     Increment,
     Other,
     Store,
+    /// A `cas` that is carried out as a `replace` (`-C`).
+    Swap,
     Touch,
 }
 
@@ -178,7 +180,7 @@ where
             (Answer::Tell { reply_to, kind }, Ok(outcome)) => {
                 // A `cas` that became a `replace` (`-C`) has not found its item.
                 let outcome = match (kind, outcome) {
-                    (Kind::Cas, Outcome::NotStored) => Outcome::NotFound,
+                    (Kind::Swap, Outcome::NotStored) => Outcome::NotFound,
                     (_, outcome) => outcome,
                 };
                 count(kind, &outcome, counters);
@@ -288,7 +290,7 @@ pub(crate) fn count(kind: Kind, outcome: &Outcome, counters: &Counters) {
     };
     match kind {
         Kind::Cas if *outcome == Outcome::Exists => counters.cas_badval.add(1),
-        Kind::Cas => either(&counters.cas_hits, &counters.cas_misses),
+        Kind::Cas | Kind::Swap => either(&counters.cas_hits, &counters.cas_misses),
         Kind::Decrement => either(&counters.decr_hits, &counters.decr_misses),
         Kind::Delete => either(&counters.delete_hits, &counters.delete_misses),
         Kind::Increment => either(&counters.incr_hits, &counters.incr_misses),

@@ -355,7 +355,9 @@ impl<B: Backend> Session<B> {
         let Some(command) = lower::command(request, now) else {
             return self.administer(request, reply_to);
         };
-        let kind = Kind::of(&command);
+        let (command, swaps) =
+            if self.output.hides_cas() { lower::without_cas(command) } else { (command, false) };
+        let kind = if swaps { Kind::Swap } else { Kind::of(&command) };
         if let Request::Delete { key, .. } = request {
             self.count_prefix(key, Asked::Delete);
         }
@@ -372,14 +374,13 @@ impl<B: Backend> Session<B> {
             reply_to.not_found(self.output.bytes());
             return Ok(());
         }
-        let command = if self.output.hides_cas() { lower::without_cas(command) } else { command };
         let watched = self.watched(&command);
         self.propose(&command, reply_to, || Answer::Tell { reply_to, kind }.watched(watched))?;
         if let Request::Store { key, .. } = request {
             self.count_prefix(key, Asked::Set);
         }
         match kind {
-            Kind::Cas | Kind::Store => self.context.counters.cmd_set.add(1),
+            Kind::Cas | Kind::Store | Kind::Swap => self.context.counters.cmd_set.add(1),
             Kind::Flush => self.context.counters.cmd_flush.add(1),
             Kind::Touch => self.context.counters.cmd_touch.add(1),
             Kind::Decrement | Kind::Delete | Kind::Increment | Kind::Other => {}

@@ -198,6 +198,13 @@ async fn without_cas_all_versions_are_equal() {
     assert_eq!(fixture.talk(64, input.as_bytes()).await, want);
     let totals = fixture.shared.counters.totals();
     assert_eq!((totals.cas_hits, totals.cas_misses, totals.cas_badval), (2, 1, 0));
+    // APPEND of nothing with a cas unique, as it is with and without `-C`.
+    let mut append = frame(0x0e, b"none", b"x");
+    append[23] = 9;
+    for fixture in [fixture, Fixture::new()] {
+        let have = statuses(&fixture, std::slice::from_ref(&append)).await;
+        assert_eq!(have, [(5, "Not stored.".to_owned())]);
+    }
 }
 
 /// The names that monitoring looks for, and the number of them that memcached's own test counts.
