@@ -99,9 +99,11 @@ impl Credentials {
     /// Whether there is such a user with that password. How long this takes tells neither how much
     /// of either is right nor which user it was.
     pub(crate) fn check(&self, user: &[u8], password: &[u8]) -> bool {
-        if self.format == Format::Sasl && self.current.lock().stamp != Stamp::of(&self.path) {
+        if self.format == Format::Sasl {
             // As memcached, which reads the file at each attempt.
-            if let Err(error) = self.reload() {
+            let stamp = Stamp::of(&self.path);
+            let changed = self.current.lock().stamp != stamp;
+            if changed && let Err(error) = self.reload() {
                 tracing::warn!(%error, "the users known before stay in force");
             }
         }
