@@ -78,6 +78,7 @@ pub use protocol::{Compat, Protocol};
 pub use registry::ConnectionInfo;
 pub use server::{Figures, RunError, Server};
 pub use stats::OnlyClass;
+pub use stats::settings::MEMCACHEDS_SETTINGS;
 pub use tls::{BadFile, ClientTls, TlsError, TlsFile, TlsOptions, Verify};
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use frontend::MEMCACHEDS_SETTINGS;
+
 use crate::options::{Memcached, Options};
 use crate::values::IdleTimeout;
 
@@ -25,8 +27,8 @@ pub(crate) type Tuning = BTreeMap<&'static str, String>;
 ///
 /// The first name that memcached does not have, or value that it would not take.
 pub(crate) fn take(options: &mut Options) -> Result<Tuning, BadSuboption> {
-    let mut tuning: Tuning =
-        DEFAULTS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let default = MEMCACHEDS_SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let mut tuning: Tuning = default.collect();
     let said = std::mem::take(&mut options.memcached.extended);
     for suboption in said.iter().flat_map(|text| text.split(',')).map(str::trim) {
         if !suboption.is_empty() {
@@ -210,38 +212,6 @@ const SILENT: [&str; 9] = [
     "relaxed_privileges",
     "resp_obj_mem_limit",
     "sock_cookie_id",
-];
-
-/// What memcached has when nothing is said, as 1.6.18 shows it.
-#[rustfmt::skip]
-const DEFAULTS: [(&str, &str); 27] = [
-    ("chunk_size", "48"),
-    ("growth_factor", "1.25"),
-    ("hash_algorithm", "murmur3"),
-    ("hashpower_init", "0"),
-    ("hot_lru_pct", "20"),
-    ("hot_max_factor", "0.20"),
-    ("inline_ascii_response", "no"),
-    ("lru_crawler", "yes"),
-    ("lru_crawler_sleep", "100"),
-    ("lru_crawler_tocrawl", "0"),
-    ("lru_maintainer_thread", "yes"),
-    ("lru_segmented", "yes"),
-    ("read_buf_mem_limit", "0"),
-    ("slab_automove", "1"),
-    ("slab_automove_ratio", "0.80"),
-    ("slab_automove_window", "30"),
-    ("slab_chunk_max", "524288"),
-    ("slab_reassign", "yes"),
-    ("ssl_kernel_tls", "no"),
-    ("ssl_wbuf_size", "16384"),
-    ("tail_repair_time", "0"),
-    ("temp_lru", "no"),
-    ("temporary_ttl", "61"),
-    ("warm_lru_pct", "40"),
-    ("warm_max_factor", "2.00"),
-    ("watcher_logbuf_size", "262144"),
-    ("worker_logbuf_size", "65536"),
 ];
 
 /// The defaults of memcached 1.4.

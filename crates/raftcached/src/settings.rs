@@ -12,7 +12,7 @@ use crate::extended::Tuning;
 pub(crate) fn settings(
     config: &Config,
     listeners: &Listeners,
-    tuning: Tuning,
+    mut tuning: Tuning,
 ) -> Vec<(String, String)> {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let port = |addresses: &[SocketAddr]| addresses.first().map_or(0, SocketAddr::port).to_string();
@@ -23,15 +23,15 @@ pub(crate) fn settings(
         Address::Tcp(_) | Address::Udp(_) => None,
     });
     let none = || "NULL".to_owned();
-    let said = [
+    tuning.extend([
         ("tcpport", port(&tcp)),
         ("udpport", port(&udp)),
         ("inter", if hosts.is_empty() { none() } else { hosts.join(",") }),
+        ("evictions", if config.evict { "on" } else { "off" }.to_owned()),
         ("verbosity", config.verbosity.to_string()),
         ("domain_socket", path.unwrap_or_else(none)),
         ("umask", format!("{:o}", config.listen.unix_mode)),
         ("maxconns_fast", yes(config.clients.refused_at_once)),
-    ];
-    let said = said.into_iter().map(|(name, value)| (name.to_owned(), value));
-    said.chain(tuning.into_iter().map(|(name, value)| (name.to_owned(), value))).collect()
+    ]);
+    tuning.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

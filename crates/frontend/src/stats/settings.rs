@@ -19,7 +19,7 @@ impl Stats<'_> {
         let yes_no = |yes: bool| if yes { "yes" } else { "no" };
         let tls = options.tls.as_ref().map(|tls| tls.options());
         let mut value = String::new();
-        for (name, fallback) in NAMES {
+        for (name, fallback) in MEMCACHEDS_SETTINGS {
             value.clear();
             let known: &dyn std::fmt::Display = match *name {
                 "maxbytes" => &backend.engine_stats().memory_limit,
@@ -65,7 +65,7 @@ impl Stats<'_> {
             self.put(name, &value);
         }
         for (name, value) in &options.settings {
-            if !NAMES.iter().any(|(known, _)| known == name) {
+            if !MEMCACHEDS_SETTINGS.iter().any(|(known, _)| known == name) {
                 self.put(name, value);
             }
         }
@@ -91,8 +91,9 @@ fn ssl(name: &str, tls: &TlsOptions) -> String {
     }
 }
 
-/// memcached 1.6.18's names in its order, each with what it says where nothing was told.
-const NAMES: &[(&str, &str)] = &[
+/// The names of memcached 1.6.18's `stats settings` in its order, each with what it says where nothing
+/// was told; empty where this always knows better.
+pub const MEMCACHEDS_SETTINGS: &[(&str, &str)] = &[
     ("maxbytes", ""),
     ("maxconns", ""),
     ("tcpport", "11211"),
@@ -119,20 +120,20 @@ const NAMES: &[(&str, &str)] = &[
     ("item_size_max", ""),
     ("maxconns_fast", "yes"),
     ("hashpower_init", "0"),
-    ("slab_reassign", "no"),
-    ("slab_automove", "0"),
+    ("slab_reassign", "yes"),
+    ("slab_automove", "1"),
     ("slab_automove_ratio", "0.80"),
     ("slab_automove_window", "30"),
     ("slab_chunk_max", "524288"),
-    ("lru_crawler", "no"),
+    ("lru_crawler", "yes"),
     ("lru_crawler_sleep", "100"),
     ("lru_crawler_tocrawl", "0"),
     ("tail_repair_time", "0"),
     ("flush_enabled", ""),
     ("dump_enabled", ""),
-    ("hash_algorithm", "xxh3"),
-    ("lru_maintainer_thread", "no"),
-    ("lru_segmented", "no"),
+    ("hash_algorithm", "murmur3"),
+    ("lru_maintainer_thread", "yes"),
+    ("lru_segmented", "yes"),
     ("hot_lru_pct", "20"),
     ("warm_lru_pct", "40"),
     ("hot_max_factor", "0.20"),
