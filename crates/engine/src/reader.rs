@@ -18,15 +18,28 @@ impl Reader {
     ///
     /// Counts as a use of the item on this replica.
     pub fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
+        self.find(key, at).ok()
+    }
+
+    /// As [`Reader::get`], with why there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`]: what is still known of an item that is not live.
+    pub fn find(&self, key: &[u8], at: UnixMillis) -> Result<Item, Missing> {
         self.shared.get(key, at, |slot| {
             slot.access.fetch(at);
             slot.item()
         })
     }
 
-    /// The item under `key` as [`Reader::get`] gives it, and how it has been used on this replica.
+    /// The item under `key` as [`Reader::find`] gives it, and how it has been used on this replica.
     /// Counts as a use only if `fetch` says so.
-    pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::find`].
+    pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Result<(Item, Usage), Missing> {
         self.shared.get(key, at, |slot| {
             let (fetched, idle_s) = slot.access.seen(at);
             if fetch {
@@ -67,14 +80,9 @@ impl Reader {
         let items = segment.read().iter().filter(live).map(usage).collect();
         Some(items)
     }
-
-    /// Why there is no live item under `key` at `at`; `Absent` also if there is one.
-    pub fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
-        self.shared.why_missing(key, at)
-    }
 }
 
-/// What became of an item that is not there.
+/// What is known of an item that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// Nobody knows.

@@ -110,18 +110,24 @@ impl Shared {
         }
     }
 
-    /// What `look` sees of the item under `key`, if a reader at `at` sees it.
+    /// What `look` sees of the item under `key`, or why a reader at `at` does not see it.
     pub(crate) fn get<R>(
         &self,
         key: &[u8],
         at: UnixMillis,
         look: impl FnOnce(&Slot) -> R,
-    ) -> Option<R> {
+    ) -> Result<R, Missing> {
         let hash = hash(key);
         let times = self.times();
         let segment = self.segment(hash).read();
-        let slot = segment.find(hash, |slot| slot.data.key() == key)?;
-        times.live(slot.order, slot.deadline, at).then(|| look(slot))
+        let slot = segment.find(hash, |slot| slot.data.key() == key).ok_or(Missing::Absent)?;
+        if times.live(slot.order, slot.deadline, at) {
+            Ok(look(slot))
+        } else if slot.deadline.passed(at.max(times.now)) {
+            Err(Missing::Expired)
+        } else {
+            Err(Missing::Flushed)
+        }
     }
 
     /// See the module's doc for the order.
@@ -155,24 +161,6 @@ impl Shared {
     /// One of the segments by its place.
     pub(crate) fn segment_at(&self, place: usize) -> Option<&RwLock<Arc<Segment>>> {
         self.segments.get(place)
-    }
-
-    /// Why a reader at `at` does not see the item under `key`.
-    pub(crate) fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
-        let hash = hash(key);
-        let times = self.times();
-        let segment = self.segment(hash).read();
-        let Some(slot) = segment.find(hash, |slot| slot.data.key() == key) else {
-            return Missing::Absent;
-        };
-        let at = at.max(times.now);
-        if slot.deadline.passed(at) {
-            Missing::Expired
-        } else if times.live(slot.order, slot.deadline, at) {
-            Missing::Absent
-        } else {
-            Missing::Flushed
-        }
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &RwLock<Arc<Segment>>> {

@@ -33,11 +33,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The item under `key` in this node's copy, if it is live at `at`.
     ///
     /// Linearizable only with an `at` from [`Backend::read_now`] or [`Backend::read_barrier`].
-    fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item>;
+    fn get(&self, key: &[u8], at: UnixMillis) -> Result<Item, Missing>;
 
     /// As [`Backend::get`], with how the item has been used on this node; this is a use only if
     /// `fetch` says so.
-    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)>;
+    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Result<(Item, Usage), Missing>;
 
     /// Hands a command to the replicated log. Calls of one task are applied in call order.
     ///
@@ -54,9 +54,6 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Figures of this node's copy, for `stats`.
     fn engine_stats(&self) -> EngineStats;
-
-    /// Why there is no live item under `key`; for counting alone.
-    fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing;
 
     /// The live items of one part of this node's copy, in no particular order, with how they have
     /// been used on this node; `None` behind the last part.

@@ -8,7 +8,7 @@
 //!
 //! `realtime` in memcached's `memcached.c`; `doc/protocol.txt`, "Expiration times".
 
-use engine::{CasUnique, Command, Expiry, UnixMillis};
+use engine::{CasUnique, Command, Expiry, Item, UnixMillis};
 use protocol::Request;
 
 /// The command that a classic write proposes; `None` for requests that are no write, for
@@ -143,6 +143,11 @@ pub(crate) fn meta_arithmetic<'a>(
         cas: arithmetic.cas.map(CasUnique),
         new_cas: arithmetic.new_cas.map(CasUnique),
     })
+}
+
+/// Bytes of an item as memcached counts them.
+pub(crate) fn total_len(item: &Item) -> u64 {
+    protocol::item_len(item.key().len(), item.flags(), item.value().len() as u64)
 }
 
 fn direction_of(direction: protocol::Direction) -> engine::Direction {

@@ -295,8 +295,8 @@ impl<B: Backend> Session<B> {
                 let at = self.read_at(len)?;
                 self.context.counters.cmd_set.add(1);
                 match at.map(|at| self.backend.get(key, at)) {
-                    Ok(None) => reply_to.stored(0, self.output.bytes()),
-                    Ok(Some(_)) => reply_to.not_stored(self.output.bytes()),
+                    Ok(Err(_)) => reply_to.stored(0, self.output.bytes()),
+                    Ok(Ok(_)) => reply_to.not_stored(self.output.bytes()),
                     Err(error) => return self.unavailable(error, reply_to),
                 }
                 Ok(())
@@ -392,7 +392,7 @@ impl<B: Backend> Session<B> {
     /// linearizable read at this moment says so.
     fn is_missing(&self, key: &[u8]) -> bool {
         self.pending.is_empty()
-            && self.backend.read_now().is_some_and(|at| self.backend.get(key, at).is_none())
+            && self.backend.read_now().is_some_and(|at| self.backend.get(key, at).is_err())
     }
 
     fn propose(

@@ -3,7 +3,7 @@
 //! All items count as one class, 1. `stats cluster` is ours: what memcached has no name for.
 
 pub(crate) mod prefixes;
-mod settings;
+pub(crate) mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -14,6 +14,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use protocol::{ProtocolError, ReplyTo, StatsDetail, StatsTopic};
 
 use crate::backend::Backend;
+use crate::lower;
 use crate::registry::ConnectionInfo;
 use crate::server::Shared;
 
@@ -304,8 +305,7 @@ impl Stats<'_> {
         }
         let mut counts = BTreeMap::new();
         for (item, _) in (0..).map_while(|part| backend.part(part)).flatten() {
-            let value_len = item.value().len() as u64;
-            let len = protocol::item_len(item.key().len(), item.flags(), value_len);
+            let len = lower::total_len(&item);
             *counts.entry(len.next_multiple_of(SIZE_STEP)).or_insert(0_u64) += 1;
         }
         self.put("sizes_status", "enabled");

@@ -220,11 +220,11 @@ impl Backend for OneNode {
         }
     }
 
-    fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
-        self.0.reader.get(key, at)
+    fn get(&self, key: &[u8], at: UnixMillis) -> Result<Item, Missing> {
+        self.0.reader.find(key, at)
     }
 
-    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Result<(Item, Usage), Missing> {
         self.0.reader.look(key, at, fetch)
     }
 
@@ -273,10 +273,6 @@ impl Backend for OneNode {
 
     fn engine_stats(&self) -> EngineStats {
         self.0.reader.stats()
-    }
-
-    fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
-        self.0.reader.why_missing(key, at)
     }
 
     fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {

@@ -22,11 +22,11 @@ impl frontend::Backend for Backend {
         self.0.read_barrier().await.map_err(unavailable)
     }
 
-    fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
+    fn get(&self, key: &[u8], at: UnixMillis) -> Result<Item, Missing> {
         self.0.get(key, at)
     }
 
-    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+    fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Result<(Item, Usage), Missing> {
         self.0.look(key, at, fetch)
     }
 
@@ -44,10 +44,6 @@ impl frontend::Backend for Backend {
 
     fn engine_stats(&self) -> EngineStats {
         self.0.engine_stats()
-    }
-
-    fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
-        self.0.why_missing(key, at)
     }
 
     fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {

@@ -646,13 +646,21 @@ impl Client {
     }
 
     /// The item under `key`, if it is live at `at` or at cluster time where that is later.
-    pub fn get(&self, key: &[u8], at: UnixMillis) -> Option<Item> {
-        self.context.reader.get(key, at)
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn get(&self, key: &[u8], at: UnixMillis) -> Result<Item, Missing> {
+        self.context.reader.find(key, at)
     }
 
     /// As [`Client::get`], with how the item has been used on this node; this is a use only if
     /// `fetch` says so.
-    pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Option<(Item, Usage)> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Result<(Item, Usage), Missing> {
         self.context.reader.look(key, at, fetch)
     }
 
@@ -686,11 +694,6 @@ impl Client {
     /// Counters of the state.
     pub fn engine_stats(&self) -> EngineStats {
         self.context.reader.stats()
-    }
-
-    /// Why there is no live item under `key` in this node's copy.
-    pub fn why_missing(&self, key: &[u8], at: UnixMillis) -> Missing {
-        self.context.reader.why_missing(key, at)
     }
 
     /// The live items of one part of this node's copy, from 0; `None` behind the last part.

@@ -282,8 +282,8 @@ async fn perform(client: replication::Client, key: String, input: Input) -> Repl
     };
     let shown = matches!(input, Input::Gets);
     Reply::Answered(match client.get(key.as_bytes(), at) {
-        Some(item) => value(&item, shown),
-        None => Output::Miss,
+        Ok(item) => value(&item, shown),
+        Err(_) => Output::Miss,
     })
 }
 

@@ -4,6 +4,7 @@ use protocol::{Compat, DumpClasses, DumpForm, ProtocolError, ReplyTo};
 
 use super::{Need, Partial, Session};
 use crate::backend::Backend;
+use crate::lower;
 use crate::server::Shared;
 
 /// How far a dump has come.
@@ -53,7 +54,6 @@ impl<B: Backend> Session<B> {
         };
         let now_s = Shared::unix_seconds();
         for (item, usage) in items {
-            let value_len = item.value().len() as u64;
             let shown = protocol::DumpedItem {
                 key: item.key(),
                 key_is_base64: item.marks().has(engine::Marks::BASE64),
@@ -62,7 +62,7 @@ impl<B: Backend> Session<B> {
                 cas: item.cas_unique().0,
                 fetched: usage.fetched,
                 flags: item.flags(),
-                total_len: protocol::item_len(item.key().len(), item.flags(), value_len),
+                total_len: lower::total_len(&item),
             };
             let with_flags = self.context.shared.options.compat == Compat::V1_6_45;
             reply_to.dump_item(form, &shown, with_flags, self.output.bytes());

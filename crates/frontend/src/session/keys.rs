@@ -59,16 +59,17 @@ impl<B: Backend> Session<B> {
         let (mut hit_count, mut miss_count) = (0, 0);
         let mut last = None;
         for key in keys {
-            if let Some(item) = self.backend.get(key, at) {
-                hit_count += 1;
-                self.count_prefix(key, Asked::Hit);
-                self.show_fetch(key, Ok(item.value().len()));
-                self.output.hit(reply_to, key, item);
-            } else {
-                miss_count += 1;
-                self.count_prefix(key, Asked::Miss);
-                self.count_missing(key, at);
-                reply_to.miss(key, self.output.bytes());
+            match self.backend.get(key, at) {
+                Ok(item) => {
+                    hit_count += 1;
+                    self.note_hit(key, item.value().len());
+                    self.output.hit(reply_to, key, item);
+                }
+                Err(why) => {
+                    miss_count += 1;
+                    self.note_miss(key, why);
+                    reply_to.miss(key, self.output.bytes());
+                }
             }
             if self.output.is_full()
                 && let ReplyTo::Text(_) = reply_to
@@ -91,11 +92,17 @@ impl<B: Backend> Session<B> {
         self.context.shared.prefixes.count(key, asked);
     }
 
-    /// memcached says how many misses were of items that had been there.
-    pub(super) fn count_missing(&self, key: &[u8], at: UnixMillis) {
-        let counters = &self.context.counters;
-        let why = self.backend.why_missing(key, at);
+    /// A key was read, for those who want to know more than how often.
+    pub(super) fn note_hit(&self, key: &[u8], value_len: usize) {
+        self.count_prefix(key, Asked::Hit);
+        self.show_fetch(key, Ok(value_len));
+    }
+
+    /// As [`Session::note_hit`]. memcached says how many misses were of items that had been there.
+    pub(super) fn note_miss(&self, key: &[u8], why: Missing) {
+        self.count_prefix(key, Asked::Miss);
         self.show_fetch(key, Err(why));
+        let counters = &self.context.counters;
         match why {
             Missing::Absent => {}
             Missing::Expired => counters.get_expired.add(1),

@@ -52,18 +52,16 @@ impl<B: Backend> Session<B> {
                 Err(error) => return self.unavailable(error, ReplyTo::Meta(reply)),
             };
             match self.backend.look(key, at, !get.no_bump) {
-                Some((item, usage)) if !command.changes(&item, at) => {
+                Ok((item, usage)) if !command.changes(&item, at) => {
                     self.count_meta_get(true);
-                    self.count_prefix(key, Prefix::Hit);
-                    self.show_fetch(key, Ok(item.value().len()));
+                    self.note_hit(key, item.value().len());
                     let shown = Shown::read(&item, usage, at);
                     hit(reply, item, &shown, get.unless_cas, &mut self.output);
                     return Ok(());
                 }
-                None if command.vivify.is_none() => {
+                Err(why) if command.vivify.is_none() => {
                     self.count_meta_get(false);
-                    self.count_prefix(key, Prefix::Miss);
-                    self.count_missing(key, at);
+                    self.note_miss(key, why);
                     reply.status(MetaStatus::En, key, self.output.bytes());
                     return Ok(());
                 }
@@ -134,12 +132,10 @@ impl<B: Backend> Session<B> {
         };
         let bytes = self.output.bytes();
         match self.backend.look(key, at, false) {
-            None => reply.status(MetaStatus::En, key, bytes),
-            Some((item, usage)) => {
-                let value_len = item.value().len() as u64;
-                let total_len = protocol::item_len(item.key().len(), item.flags(), value_len);
+            Err(_) => reply.status(MetaStatus::En, key, bytes),
+            Ok((item, usage)) => {
                 let shown = Shown::read(&item, usage, at);
-                reply.debug_item(&shown.of_item(&item), THE_CLASS, total_len, bytes);
+                reply.debug_item(&shown.of_item(&item), THE_CLASS, lower::total_len(&item), bytes);
             }
         }
         Ok(())
