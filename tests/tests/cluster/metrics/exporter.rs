@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::TextClient;
 
-use crate::scrape::{Scrape, family};
+use super::scrape::{Scrape, family};
 
 /// What it would say after one look.
 #[derive(Debug, Default)]

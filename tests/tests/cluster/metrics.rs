@@ -2,9 +2,7 @@
 //! prometheus/memcached_exporter, what that exporter asks for on the client port is there, and
 //! memcached-tool reads it.
 
-#[path = "metrics/exporter.rs"]
 mod exporter;
-#[path = "metrics/scrape.rs"]
 mod scrape;
 
 use std::process::Command;
@@ -13,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{Cluster, StockMemcached, Store, TextClient, wait_for};
 
-use exporter::Exporter;
-use scrape::Scrape;
+use self::exporter::Exporter;
+use self::scrape::Scrape;
 
 /// Method: each node is asked for something else through one connection, then every node is
 /// scraped. What clients asked for is the node's own; items are everybody's; one node leads.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::Rng;
 
-use crate::{CasWanted, Command, Known, Protocol, Replies, addition, key, pick, value};
+use super::{CasWanted, Command, Known, Protocol, Replies, addition, key, pick, value};
 
 pub(crate) struct Binary;
 

@@ -208,7 +208,7 @@ fn without_certificates_there_is_nothing_to_load() -> Result<()> {
     let reply = http::post(cluster.admin_port(0), "/v1/certs/reload")?;
     ensure!(reply.code == 409 && reply.body.contains("--peer-ca"), "{}", reply.body);
     hang_up(&cluster)?;
-    wait_logged(&cluster, 0, "SIGHUP: nothing was loaded", 1)?;
+    wait_logged(&cluster, 0, "SIGHUP: there is nothing to read again", 1)?;
     cluster.wait_healthy(Duration::from_secs(5))?;
     cluster.finish()
 }

@@ -1,6 +1,15 @@
 //! Chaos: real processes, faults drawn from a seed, and every reply must be explained by an order
 //! of all requests in which each took effect once, while it was under way.
 
+mod ballast;
+mod client;
+mod faults;
+mod ground;
+mod judge;
+mod requests;
+mod round;
+mod wire;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,23 +18,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use cluster_tests::{Partitions, Rng, StockMemcached, alone, count, seed, wait_for};
 
-use chaos::client::{Recorder, load};
-use chaos::faults::Fault;
-use chaos::ground::{Ground, Shape, clock_library};
-use chaos::judge::{Finding, Judge};
-use chaos::round::play;
+use self::client::{Recorder, load};
+use self::faults::Fault;
+use self::ground::{Ground, Shape, clock_library};
+use self::judge::{Finding, Judge};
+use self::round::play;
 use oracle::Operation;
-
-mod chaos {
-    pub(crate) mod ballast;
-    pub(crate) mod client;
-    pub(crate) mod faults;
-    pub(crate) mod ground;
-    pub(crate) mod judge;
-    pub(crate) mod requests;
-    pub(crate) mod round;
-    pub(crate) mod wire;
-}
 
 /// Method: round after round, on clusters of each shape in turn, for `SECONDS`. In a round eight
 /// clients ask in text and in binary through all nodes while some faults begin, overlap and end;

@@ -7,7 +7,7 @@
 use anyhow::{Context, Result};
 use cluster_tests::Rng;
 
-use crate::{CasWanted, Command, Known, Protocol, Replies, addition, pick, value};
+use super::{CasWanted, Command, Known, Protocol, Replies, addition, pick, value};
 
 pub(crate) struct Meta;
 

@@ -4,11 +4,8 @@
 //! Replies are compared byte for byte. Only a CAS unique may be another number, and then always the
 //! same one: what memcached says twice the cluster says twice, and the other way round.
 
-#[path = "differential/binary.rs"]
 mod binary;
-#[path = "differential/meta.rs"]
 mod meta;
-#[path = "differential/text.rs"]
 mod text;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,9 +16,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{Cluster, Rng, StockMemcached, count, seed};
 
-use crate::binary::Binary;
-use crate::meta::Meta;
-use crate::text::Text;
+use self::binary::Binary;
+use self::meta::Meta;
+use self::text::Text;
 
 #[test]
 fn the_text_protocol_answers_like_memcached() -> Result<()> {
