@@ -10,15 +10,19 @@
 FROM rust:1.95-bookworm AS builder
 WORKDIR /src
 COPY . .
+# "dev" is built in half the time.
+ARG PROFILE=release
 # The image's own target folder: a CARGO_TARGET_DIR of the builder must not move the binary.
-RUN cargo build --release --locked --package raftcached --bin raftcached --target-dir /build
+RUN cargo build --profile $PROFILE --locked --package raftcached --bin raftcached \
+        --target-dir /build \
+    && mv /build/*/raftcached /usr/local/bin/
 
 FROM debian:bookworm-slim
 # A fixed number, so that an orchestrator can check "not root" without reading /etc/passwd.
 RUN groupadd --system --gid 11211 raftcached \
     && useradd --uid 11211 --gid 11211 --no-log-init --home-dir /nonexistent \
         --shell /usr/sbin/nologin raftcached
-COPY --from=builder /build/release/raftcached /usr/local/bin/raftcached
+COPY --from=builder /usr/local/bin/raftcached /usr/local/bin/raftcached
 USER 11211:11211
 
 # Clients, peers, admin HTTP. The last two are not for the outside world.

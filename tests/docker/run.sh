@@ -157,7 +157,7 @@ export RAFTCACHED_N1_PORT=$p1 RAFTCACHED_N2_PORT=$p2 RAFTCACHED_N3_PORT=$p3
 # The image of a developer who works with the compose file keeps its name when the test is done.
 before=$(docker image inspect --format '{{.Id}}' raftcached 2> /dev/null || true)
 began=$SECONDS
-compose build n1
+compose build --build-arg PROFILE=dev n1
 say "image built in $((SECONDS - began)) s"
 [ -n "$before" ] || echo raftcached >> "$made_images"
 
