@@ -201,7 +201,7 @@ impl Cache {
             _ => self.deadline(expiry),
         };
         let Some(deadline) = deadline else {
-            old.iter().for_each(|old| self.store.remove(old.hash, old.node));
+            old.iter().for_each(|old| drop(self.store.remove(old.hash, old.node)));
             self.counters.total_items += 1;
             return Outcome::Stored(made.cas);
         };
@@ -209,7 +209,7 @@ impl Cache {
             return Outcome::Stored(made.cas);
         }
         if drops_old {
-            old.iter().for_each(|old| self.store.remove(old.hash, old.node));
+            old.iter().for_each(|old| drop(self.store.remove(old.hash, old.node)));
         }
         Outcome::OutOfMemory
     }

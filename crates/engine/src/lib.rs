@@ -78,7 +78,7 @@ pub use command::{
 pub use ids::{CasUnique, LogIndex, Origin, UnixMillis};
 pub use item::{ITEM_OVERHEAD, Item, KEY_LEN_MAX, Marks};
 pub use outcome::{Applied, CorruptOutcomes, Outcome, Outcomes, Seen};
-pub use reader::{EngineStats, Missing, Reader, Usage};
+pub use reader::{EngineStats, Missing, OnEviction, Reader, Usage};
 pub use snapshot::{CorruptSnapshot, Frozen, Restored, Restorer};
 pub use state_machine::StateMachine;
 

@@ -41,11 +41,11 @@ impl Reader {
     /// As [`Reader::find`].
     pub fn look(&self, key: &[u8], at: UnixMillis, fetch: bool) -> Result<(Item, Usage), Missing> {
         self.shared.get(key, at, |slot| {
-            let (fetched, idle_s) = slot.access.seen(at);
+            let usage = slot.usage(at);
             if fetch {
                 slot.access.fetch(at);
             }
-            (slot.item(), Usage { fetched, idle_s })
+            (slot.item(), usage)
         })
     }
 
@@ -73,14 +73,22 @@ impl Reader {
         let segment = self.shared.segment_at(part)?;
         let times = self.shared.times();
         let live = |slot: &&Slot| times.live(slot.order, slot.deadline, at);
-        let usage = |slot: &Slot| {
-            let (fetched, idle_s) = slot.access.seen(at);
-            (slot.item(), Usage { fetched, idle_s })
-        };
+        let usage = |slot: &Slot| (slot.item(), slot.usage(at));
         let items = segment.read().iter().filter(live).map(usage).collect();
         Some(items)
     }
+
+    /// From now on `show` is called with each item that is evicted, before the entry that evicts it
+    /// has been applied. The first to ask is told, and nobody else.
+    ///
+    /// `show` runs where entries are applied: it must not wait for anything.
+    pub fn on_eviction(&self, show: OnEviction) {
+        let _ = self.shared.on_eviction.set(show);
+    }
 }
+
+/// Is shown what is evicted, how it has been used on this replica, and cluster time.
+pub type OnEviction = Box<dyn Fn(&Item, Usage, UnixMillis) + Send + Sync>;
 
 /// What is known of an item that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@
 //! sees at least one of the two. An installed snapshot brings its slots first, then its times.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,7 +19,7 @@ use crate::item::{Data, Deadline, Marks};
 use crate::outcome::mix;
 use crate::queue::NodeIndex;
 use crate::table::Table;
-use crate::{CasUnique, EngineStats, Item, Missing, Settings, UnixMillis};
+use crate::{CasUnique, EngineStats, Item, Missing, OnEviction, Settings, UnixMillis, Usage};
 
 /// Read by many threads, written by the state machine alone.
 pub(crate) struct Shared {
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     flush_at: AtomicU64,
     /// As of the last applied entry.
     published: Mutex<(EngineStats, Settings)>,
+    pub(crate) on_eviction: OnceLock<OnEviction>,
 }
 
 /// One part of the key space. Behind an `Arc`: a frozen view keeps it, the writer then copies what
@@ -62,6 +63,12 @@ impl Slot {
     pub(crate) fn item(&self) -> Item {
         let Self { flags, deadline, cas, marks, .. } = *self;
         Item { data: self.data.clone(), flags, deadline, cas, marks }
+    }
+
+    /// How it has been used on this replica.
+    pub(crate) fn usage(&self, at: UnixMillis) -> Usage {
+        let (fetched, idle_s) = self.access.seen(at);
+        Usage { fetched, idle_s }
     }
 
     /// This item's share of the state's digest.
@@ -107,6 +114,14 @@ impl Shared {
             watermark: AtomicU64::new(times.watermark.0),
             flush_at: AtomicU64::new(times.flush_at.0),
             published: Mutex::default(),
+            on_eviction: OnceLock::new(),
+        }
+    }
+
+    /// Shows an item that has been evicted to who wants to know.
+    pub(crate) fn show_evicted(&self, slot: &Slot, now: UnixMillis) {
+        if let Some(show) = self.on_eviction.get() {
+            show(&slot.item(), slot.usage(now), now);
         }
     }
 

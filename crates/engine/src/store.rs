@@ -204,14 +204,13 @@ impl Store {
         self.queue.move_to_back(found.node);
     }
 
-    /// Removes an item, if it is there.
-    pub(crate) fn remove(&mut self, hash: u64, node: NodeIndex) {
+    /// Removes an item, and gives it away, if it is there.
+    pub(crate) fn remove(&mut self, hash: u64, node: NodeIndex) -> Option<Slot> {
         let slot =
-            self.with_segment(hash, |segment| segment.remove(hash, |slot| slot.node == node));
-        if let Some(slot) = slot {
-            self.unlink(&slot);
-            self.queue.remove(node);
-        }
+            self.with_segment(hash, |segment| segment.remove(hash, |slot| slot.node == node))?;
+        self.unlink(&slot);
+        self.queue.remove(node);
+        Some(slot)
     }
 
     /// The segments as they are now, for a frozen view.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use engine::{Command, EngineStats, Item, Missing, Outcome, UnixMillis, Usage};
+use engine::{Command, EngineStats, Item, Missing, OnEviction, Outcome, UnixMillis, Usage};
 
 /// The replicated cache, as a connection sees it.
 ///
@@ -60,6 +60,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ///
     /// For dumps, which go through the parts from 0: together they cost as much as reading all.
     fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>>;
+
+    /// Shows from now on what is evicted from this node's copy; called once, and `show` never waits.
+    fn on_eviction(&self, show: OnEviction);
 
     /// Calls `stat` with each name and value of `stats cluster`.
     fn cluster_stats(&self, stat: &mut dyn FnMut(&str, &dyn Display));

@@ -93,6 +93,7 @@ impl Server {
             }
             listener.listen(shared.options.backlog)?;
         }
+        shared.show_evictions(&backend);
         let (done, mut all_done) = mpsc::channel::<()>(1);
         let mut inboxes = Vec::new();
         for thread in 0..shared.open.len() {
@@ -235,6 +236,17 @@ impl Shared {
             drain: Notify::new(),
             draining: OnceLock::new(),
         }
+    }
+
+    /// From now on watchers see what is evicted from the copy of `backend`.
+    pub(crate) fn show_evictions(self: &Arc<Self>, backend: &impl Backend) {
+        // The copy outlives those who serve it.
+        let shared = Arc::downgrade(self);
+        backend.on_eviction(Box::new(move |item, usage, at| {
+            if let Some(shared) = shared.upgrade() {
+                shared.watchers.evicted(item, usage, at);
+            }
+        }));
     }
 
     /// Whether there may be no further connection.

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use engine::{
-    Applied, BatchBuilder, Command, EngineStats, Item, LogIndex, Missing, Origin, Outcome, Reader,
-    Settings, StateMachine, UnixMillis, Usage,
+    Applied, BatchBuilder, Command, EngineStats, Item, LogIndex, Missing, OnEviction, Origin,
+    Outcome, Reader, Settings, StateMachine, UnixMillis, Usage,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -277,6 +277,10 @@ impl Backend for OneNode {
 
     fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {
         self.0.reader.part(part, self.now())
+    }
+
+    fn on_eviction(&self, show: OnEviction) {
+        self.0.reader.on_eviction(show);
     }
 
     fn cluster_stats(&self, stat: &mut dyn FnMut(&str, &dyn Display)) {

@@ -9,14 +9,14 @@
 //!
 //! # Source
 //!
-//! memcached's `logger.c`. Evictions are decided by all replicas together and are not shown; nor is
-//! what only memcached has (its proxy, storage on disk, threads that clean up).
+//! memcached's `logger.c`. What only memcached has (its proxy, storage on disk, threads that clean
+//! up) is not shown. All replicas evict the same items, and each shows that to its own watchers.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use engine::{Missing, Outcome, StoreMode};
+use engine::{Item, Missing, Outcome, StoreMode, UnixMillis, Usage};
 use parking_lot::Mutex;
 use protocol::WatchTopics;
 use tokio::sync::Notify;
@@ -110,6 +110,21 @@ impl Watchers {
             let rest = format!(
                 " status={status} cmd={name} ttl=0 clsid={class} cfd={fd} size={value_len}"
             );
+            line.extend_from_slice(rest.as_bytes());
+        });
+    }
+
+    /// An item was evicted at this cluster time from this node's copy, as from all others.
+    pub(crate) fn evicted(&self, item: &Item, usage: Usage, at: UnixMillis) {
+        self.show(WatchTopics::EVICTIONS, |line| {
+            line.extend_from_slice(b"type=eviction key=");
+            protocol::uri_encode(item.key(), line);
+            let fetched = if usage.fetched { "yes" } else { "no" };
+            let left_s = |deadline: UnixMillis| deadline.0.saturating_sub(at.0).div_ceil(1000);
+            let ttl =
+                item.deadline().map_or_else(|| "-1".to_owned(), |end| left_s(end).to_string());
+            let (idle_s, value_len) = (usage.idle_s, item.value().len());
+            let rest = format!(" fetch={fetched} ttl={ttl} la={idle_s} clsid=1 size={value_len}");
             line.extend_from_slice(rest.as_bytes());
         });
     }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use engine::{Command, EngineStats, Item, Missing, Outcome, UnixMillis, Usage};
+use engine::{Command, EngineStats, Item, Missing, OnEviction, Outcome, UnixMillis, Usage};
 use frontend::{Full, Unavailable};
 
 /// Joins the two crates that do not know each other; does nothing by itself.
@@ -48,6 +48,10 @@ impl frontend::Backend for Backend {
 
     fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {
         self.0.part(part)
+    }
+
+    fn on_eviction(&self, show: OnEviction) {
+        self.0.on_eviction(show);
     }
 
     fn cluster_stats(&self, stat: &mut dyn FnMut(&str, &dyn Display)) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use canary::Canary;
-use engine::{Command, EngineStats, Item, Missing, Settings, UnixMillis, Usage};
+use engine::{Command, EngineStats, Item, Missing, OnEviction, Settings, UnixMillis, Usage};
 use futures_util::Stream;
 use openraft::{Config, SnapshotPolicy};
 use tokio::runtime::Handle;
@@ -699,6 +699,11 @@ impl Client {
     /// The live items of one part of this node's copy, from 0; `None` behind the last part.
     pub fn part(&self, part: usize) -> Option<Vec<(Item, Usage)>> {
         self.context.reader.part(part, self.context.clock.now())
+    }
+
+    /// Shows what is evicted from this node's copy: [`engine::Reader::on_eviction`].
+    pub fn on_eviction(&self, show: OnEviction) {
+        self.context.reader.on_eviction(show);
     }
 
     /// Names and values for `stats cluster`.

@@ -89,7 +89,9 @@ impl Cache {
         let Some(found) = self.store.oldest() else { return false };
         debug_assert!(!found.deadline.passed(self.times.now) || found.deadline == Deadline::NEVER);
         self.counters.evicted_unexpired += 1;
-        self.store.remove(found.hash, found.node);
+        if let Some(slot) = self.store.remove(found.hash, found.node) {
+            self.store.shared.show_evicted(&slot, self.times.now);
+        }
         if Canary::LocalEviction.is_planted()
             && canary::count().is_multiple_of(3)
             && let Some(next) = self.store.oldest()

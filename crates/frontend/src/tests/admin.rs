@@ -321,6 +321,35 @@ async fn a_watcher_sees_reads_and_stores_of_others() {
     assert!(!fixture.shared.watchers.wants(all), "nobody is left who wants to know");
 }
 
+#[tokio::test]
+async fn a_watcher_sees_what_is_evicted() {
+    let fixture = Fixture::new();
+    fixture.shared.show_evictions(&fixture.node);
+    let mut watcher = fixture.connect(64);
+    watcher.write_all(b"watch evictions\r\n").await.unwrap();
+    expect(&mut watcher, "OK\r\n").await;
+    fixture.talk(64, b"cache_memlimit 8\r\n").await;
+    let value = "x".repeat(1_000_000);
+    for (key, expiry) in [("read", 0), ("ends", 1000), ("c", 0), ("d", 0), ("e", 0), ("f", 0)] {
+        let store = format!("set {key} 0 {expiry} 1000000\r\n{value}\r\n");
+        assert_eq!(fixture.talk(100_000, store.as_bytes()).await, "STORED\r\n");
+    }
+    fixture.talk(100_000, b"get read\r\n").await;
+    for key in ["g", "h", "i"] {
+        let store = format!("set {key} 0 0 1000000\r\n{value}\r\n");
+        assert_eq!(fixture.talk(100_000, store.as_bytes()).await, "STORED\r\n");
+    }
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(watcher));
+    for (key, fetch, ttls) in [("read", "yes", -1..0), ("ends", "no", 900..1001)] {
+        let line = tokio::time::timeout(super::DEADLINE, lines.next_line()).await.unwrap();
+        let have = event(&line.unwrap().unwrap());
+        let shown = have.strip_prefix(&format!("type=eviction key={key} fetch={fetch} ttl="));
+        let (ttl, rest) = shown.expect(&have).split_once(" la=").unwrap();
+        assert!(ttls.contains(&ttl.parse().unwrap()), "{have}");
+        assert!(rest.ends_with(" clsid=1 size=1000000"), "{have}");
+    }
+}
+
 /// Nobody waits for a watcher that does not read, and it is told what it has missed.
 #[tokio::test]
 async fn a_slow_watcher_skips() {
