@@ -101,6 +101,8 @@ counters! {
     ssl_handshake_errors,
     /// TLS sessions begun that may be resumed.
     ssl_new_sessions,
+    /// Connections closed for what was no TLS after the handshake.
+    ssl_proto_errors,
     /// Stores refused for want of memory.
     store_no_memory,
     /// Stores refused for their size.

@@ -131,15 +131,23 @@ impl<B: Backend> IoThread<B> {
             // In a box: what a handshake needs is given back when it is done.
             let stream = Box::pin(shake_hands(&tls, stream, &context)).await;
             if let Some(mut stream) = stream {
-                let served = connection::serve(&mut stream, backend, context, entry).await;
-                if served.is_ok() {
+                let served = connection::serve(&mut stream, backend, context.clone(), entry).await;
+                match served {
                     // The client is told that this is the end, and not somebody's cutting it short.
-                    let _ = timeout(GOODBYE, stream.shutdown()).await;
+                    Ok(()) => drop(timeout(GOODBYE, stream.shutdown()).await),
+                    Err(error) if is_tls(&error) => context.counters.ssl_proto_errors.add(1),
+                    // A connection reset.
+                    Err(_) => {}
                 }
             }
             drop(slot);
         }
     }
+}
+
+/// Whether it was what the client sent that was no TLS.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>())
 }
 
 /// For a client to take the last record.

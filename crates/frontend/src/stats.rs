@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use engine::EngineStats;
 use nix::sys::resource::{UsageWho, getrusage};
-use protocol::{ProtocolError, ReplyTo, StatsDetail, StatsTopic};
+use protocol::{Compat, ProtocolError, ReplyTo, StatsDetail, StatsTopic};
 
 use crate::backend::Backend;
 use crate::lower;
@@ -83,7 +83,7 @@ impl Stats<'_> {
         }
     }
 
-    /// memcached 1.6.18's names in its order. Where there is no such thing here (slab pages, LRU
+    /// memcached's names in its order, of the version that is followed. Where there is no such thing here (slab pages, LRU
     /// queues, hash tables) the number is 0, as it is there when nothing has happened.
     fn general<B: Backend>(&mut self, backend: &B, shared: &Shared) {
         let options = &shared.options;
@@ -112,8 +112,16 @@ impl Stats<'_> {
         self.operations(backend, shared);
         self.put_zeros(&["hash_power_level", "hash_bytes", "hash_is_expanding"]);
         self.put_zeros(&["slab_reassign_rescues", "slab_reassign_chunk_rescues"]);
-        self.put_zeros(&["slab_reassign_evictions_nomem", "slab_reassign_inline_reclaim"]);
+        let newest = options.compat == Compat::V1_6_45;
+        if !newest {
+            self.put_zeros(&["slab_reassign_evictions_nomem"]);
+        }
+        self.put_zeros(&["slab_reassign_inline_reclaim"]);
         self.put_zeros(&["slab_reassign_busy_items", "slab_reassign_busy_deletes"]);
+        if newest {
+            self.put_zeros(&["slab_reassign_busy_nomem"]);
+            self.put("slab_reassign_last_busy_status", "none");
+        }
         self.put_zeros(&["slab_reassign_running", "slabs_moved"]);
         if options.lru_crawler_shown {
             self.put_zeros(&["lru_crawler_running", "lru_crawler_starts"]);
@@ -138,6 +146,9 @@ impl Stats<'_> {
         let Some(tls) = &shared.options.tls else { return };
         let totals = shared.counters.totals();
         self.put("ssl_handshake_errors", totals.ssl_handshake_errors);
+        if shared.options.compat == Compat::V1_6_45 {
+            self.put("ssl_proto_errors", totals.ssl_proto_errors);
+        }
         if tls.options().session_cache {
             self.put("ssl_new_sessions", totals.ssl_new_sessions);
         }

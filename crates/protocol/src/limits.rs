@@ -16,6 +16,8 @@ pub struct Limits {
 /// | `cas` without its cas unique | `ERROR`, and the block is read as commands | one `CLIENT_ERROR` |
 /// | an empty line | `ERROR` | `CLIENT_ERROR bad command line format` |
 /// | `shutdown` where it is off | `ERROR: shutdown not enabled` | `SERVER_ERROR: shutdown not enabled` |
+/// | `stats` | 92 names | 93, one of them gone and two new; over TLS one more |
+/// | `lru_crawler metadump` | items | `OK` first, and flags of items that have some |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Compat {
     /// Debian 12's.

@@ -230,6 +230,12 @@ async fn stats_have_memcacheds_names() {
     let have = fixture.talk(64, b"stats settings\r\n").await;
     assert!(have.contains("STAT tcpport 7\r\n") && have.contains("STAT mine 8\r\n"), "{have}");
     assert!(have.contains("STAT stat_key_prefix :\r\n"), "{have}");
+
+    let fixture = with(Options { compat: Compat::V1_6_45, ..Options::default() });
+    let have = fixture.talk(64, b"stats\r\n").await;
+    assert_eq!(have.lines().count(), 94, "with its end: {have}");
+    let moved = "STAT slab_reassign_busy_nomem 0\r\nSTAT slab_reassign_last_busy_status none\r\n";
+    assert!(have.contains(moved) && !have.contains("evictions_nomem"), "{have}");
 }
 
 #[tokio::test]

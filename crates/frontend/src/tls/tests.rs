@@ -200,6 +200,21 @@ fn plain_text_at_a_tls_port_and_the_reverse_are_closed() {
 }
 
 #[test]
+fn what_is_no_tls_after_the_handshake_is_closed_and_counted() {
+    let ca = TestCa::new();
+    let fixture = Fixture::start(ca.options());
+    let config = config_of(&ca, BOTH, None);
+    // Hung up on without a word: no more than a client that has gone.
+    drop(fixture.client(&config).unwrap());
+    let mut client = fixture.client(&config).unwrap();
+    client.sock.write_all(b"version\r\n").unwrap();
+    let mut rest = Vec::new();
+    client.sock.read_to_end(&mut rest).unwrap();
+    fixture.until("it is counted", |totals| totals.ssl_proto_errors == 1);
+    assert_eq!(fixture.totals().ssl_handshake_errors, 0);
+}
+
+#[test]
 fn certificates_of_clients_are_verified_as_told() {
     use Verify::{None as Never, Once, Request, Require};
     let (ca, other) = (TestCa::new(), TestCa::new());
