@@ -53,7 +53,7 @@ pub use router::Router;
 pub use settings::{count, quick, seed};
 pub use status::{NodeStatus, ReplicaStatus, ShardStatus, Status};
 pub use strace::Strace;
-pub use under_test::{alone, binary};
+pub use under_test::{alone, binary, target_dir};
 pub use writers::Writers;
 
 mod certificates;

@@ -34,7 +34,7 @@ pub(crate) fn workspace() -> PathBuf {
 }
 
 /// Where cargo puts what it builds for this workspace.
-pub(crate) fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let workspace = workspace();
     // Relative to where cargo was called, which is taken to be the workspace.
     env::var_os("CARGO_TARGET_DIR")

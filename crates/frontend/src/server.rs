@@ -18,6 +18,7 @@ use crate::listener::{Address, ListenError, Listener};
 use crate::options::{DRAIN_AT_ONCE, Options};
 use crate::registry::{ConnectionInfo, Registry};
 use crate::stats::prefixes::Prefixes;
+use crate::stats::settings::idle_setting;
 use crate::tls::TlsError;
 use crate::watch::Watchers;
 
@@ -48,6 +49,11 @@ impl Server {
             buffers_len: shared.budget.total(),
             totals: shared.counters.totals(),
         }
+    }
+
+    /// One of memcached's settings that are accepted and have no effect, as `stats settings` shows it.
+    pub fn idle_setting(&self, name: &str) -> Option<&str> {
+        idle_setting(&self.0.options, name)
     }
 
     /// As [`crate::ClientTls::reload`], beside the threads that serve; `Ok(false)` without TLS. Within a

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     /// Whether reads are answered at once.
     lease_valid: bool,
     clients: frontend::Figures,
+    /// Settings without effect, by the names of their gauges.
+    lru_settings: Vec<(&'static str, f64)>,
     engine: EngineStats,
     cluster: ClusterStatus,
     process: Process,
@@ -68,6 +70,7 @@ impl Metrics {
             accepting: is_open && client.accepting(),
             lease_valid: client.read_now().is_some(),
             clients: clients.figures(),
+            lru_settings: exporter::lru_settings(|name| clients.idle_setting(name)),
             engine: client.engine_stats(),
             cluster,
             process: Process::now(),

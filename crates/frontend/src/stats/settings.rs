@@ -5,17 +5,14 @@ use std::path::Path;
 
 use super::Stats;
 use crate::backend::Backend;
-use crate::options::Auth;
+use crate::options::{Auth, Options};
 use crate::server::Shared;
 use crate::tls::TlsOptions;
 
 impl Stats<'_> {
     pub(super) fn settings<B: Backend>(&mut self, backend: &B, shared: &Shared) {
         let options = &shared.options;
-        let told = |name: &str| {
-            let told = options.settings.iter().find(|(known, _)| known == name);
-            told.map(|(_, value)| value.as_str())
-        };
+        let told = |name: &str| told(options, name);
         let yes_no = |yes: bool| if yes { "yes" } else { "no" };
         let tls = options.tls.as_ref().map(|tls| tls.options());
         let mut value = String::new();
@@ -70,6 +67,17 @@ impl Stats<'_> {
             }
         }
     }
+}
+
+/// A setting that has no effect here, as it is shown: as it was told, else as memcached has it.
+pub(crate) fn idle_setting<'a>(options: &'a Options, name: &str) -> Option<&'a str> {
+    let fallback = || MEMCACHEDS_SETTINGS.iter().find(|(known, _)| *known == name);
+    told(options, name).or_else(|| fallback().map(|(_, value)| *value))
+}
+
+fn told<'a>(options: &'a Options, name: &str) -> Option<&'a str> {
+    let told = options.settings.iter().find(|(known, _)| known == name);
+    told.map(|(_, value)| value.as_str())
 }
 
 /// One of the lines about TLS, where it is spoken.

@@ -2,12 +2,12 @@
 //! and alerts made for it find what they look for.
 //!
 //! Numbers of what this server does not have (an LRU crawler, queues to move items between) are 0, as in
-//! `stats`. Two types differ: `memcached_uptime_seconds` and
-//! `memcached_slab_mem_requested_bytes` are counters there, and the names of ours end in `_total`.
+//! `stats`. Some types differ: `memcached_uptime_seconds`, `memcached_slab_mem_requested_bytes` and a
+//! few that are always 0 are counters there, and the names of ours end in `_total`.
 //!
 //! # Source
 //!
-//! `pkg/exporter/exporter.go` of prometheus/memcached_exporter 0.15.
+//! `pkg/exporter/exporter.go` of prometheus/memcached_exporter 0.14.4, and one name of 0.15.
 
 use std::fmt;
 
@@ -147,6 +147,9 @@ fn items(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
     for name in ABSENT {
         families.counter(name, "Always 0: there is no such thing here.", 0_u64)?;
     }
+    for (name, value) in &metrics.lru_settings {
+        families.gauge(name, "As set, and of no effect.", *value)?;
+    }
     Ok(())
 }
 
@@ -167,9 +170,16 @@ fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
         ("memcached_slab_current_pages", "MiB that items have.", page_count),
         ("memcached_slab_chunks_free", "Always 0: items have what they need.", 0),
         ("memcached_slab_chunks_free_end", "Always 0: items have what they need.", 0),
+        ("memcached_slab_cold_items", "Items now.", engine.items),
         ("memcached_slab_items_age_seconds", "Always 0: ages are not kept.", 0),
     ] {
         families.gauges(name, help, class(value))?;
+    }
+    for name in ABSENT_FROM_CLASS {
+        families.gauges(name, NO_QUEUES, class(0))?;
+    }
+    for name in UNCOUNTED_OF_CLASS {
+        families.counters(name, NO_QUEUES, class(0))?;
     }
     families.gauges(
         "memcached_slab_mem_requested_bytes",
@@ -196,6 +206,11 @@ fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
         "Expired items whose memory was taken back.",
         class(engine.reclaimed),
     )?;
+    families.counters(
+        "memcached_slab_lru_hits",
+        NO_QUEUES,
+        ["hot", "warm", "cold", "temporary"].map(|lru| ([("slab", ONLY_CLASS), ("lru", lru)], 0)),
+    )?;
     let totals = &metrics.clients.totals;
     let stored = totals.cmd_set.saturating_sub(totals.cas_hits + totals.cas_badval);
     let sample = |command, status, value| {
@@ -217,6 +232,33 @@ fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
     )
 }
 
+/// What the exporter would make of settings where they say that there is an LRU crawler.
+pub(super) fn lru_settings<'a>(
+    setting: impl Fn(&str) -> Option<&'a str>,
+) -> Vec<(&'static str, f64)> {
+    let number = |name| match setting(name)? {
+        "yes" => Some(1.0),
+        "no" => Some(0.0),
+        other => other.parse().ok(),
+    };
+    if setting("lru_crawler") != Some("yes") {
+        return Vec::new();
+    }
+    let settings = LRU_SETTINGS.iter();
+    settings.filter_map(|(name, series)| Some((*series, number(name)?))).collect()
+}
+
+const LRU_SETTINGS: [(&str, &str); 8] = [
+    ("hot_lru_pct", "memcached_lru_crawler_hot_percent"),
+    ("hot_max_factor", "memcached_lru_crawler_hot_max_factor"),
+    ("lru_crawler", "memcached_lru_crawler_enabled"),
+    ("lru_crawler_sleep", "memcached_lru_crawler_sleep"),
+    ("lru_crawler_tocrawl", "memcached_lru_crawler_to_crawl"),
+    ("lru_maintainer_thread", "memcached_lru_crawler_maintainer_thread"),
+    ("warm_lru_pct", "memcached_lru_crawler_warm_percent"),
+    ("warm_max_factor", "memcached_lru_crawler_warm_max_factor"),
+];
+
 const ONLY_CLASS: &str = "1";
 
 const ABSENT: [&str; 7] = [
@@ -227,4 +269,24 @@ const ABSENT: [&str; 7] = [
     "memcached_lru_crawler_moves_within_lru",
     "memcached_lru_crawler_reclaimed",
     "memcached_lru_crawler_starts",
+];
+
+const NO_QUEUES: &str = "Always 0: there are no such queues here.";
+
+const ABSENT_FROM_CLASS: [&str; 8] = [
+    "memcached_slab_hot_age_seconds",
+    "memcached_slab_hot_items",
+    "memcached_slab_items_evicted_time_seconds",
+    "memcached_slab_items_moves_to_cold",
+    "memcached_slab_items_moves_to_warm",
+    "memcached_slab_items_moves_within_lru",
+    "memcached_slab_warm_age_seconds",
+    "memcached_slab_warm_items",
+];
+
+const UNCOUNTED_OF_CLASS: [&str; 4] = [
+    "memcached_slab_items_crawler_reclaimed",
+    "memcached_slab_items_evicted_unfetched",
+    "memcached_slab_items_expired_unfetched",
+    "memcached_slab_items_tailrepairs",
 ];

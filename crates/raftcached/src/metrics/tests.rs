@@ -49,6 +49,7 @@ fn leader() -> Metrics {
             },
             ..Figures::default()
         },
+        lru_settings: exporter::lru_settings(|name| (name == "lru_crawler").then_some("yes")),
         engine: EngineStats {
             items: 40,
             total_items: 55,

@@ -22,7 +22,7 @@ impl Scrape {
     }
 
     /// Whatever Prometheus would refuse, and a family without HELP and TYPE, is an error.
-    fn parse(text: String) -> Result<Self> {
+    pub(crate) fn parse(text: String) -> Result<Self> {
         let (mut series, mut types) = (BTreeMap::new(), BTreeMap::new());
         let mut helped = None;
         for line in text.lines() {
