@@ -7,9 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{
-    Cluster, Figures, TextClient, Undisturbed, Violations, alone, count, millis, pause,
-};
+use cluster_tests::{Cluster, Figures, TextClient, Undisturbed, Violations, alone, count, pause};
 
 /// What has to come back, on a connection that then sends no more.
 enum Want {
@@ -56,51 +54,60 @@ fn each_is_answered_or_closed_and_costs_nothing() -> Result<()> {
     cluster.finish()
 }
 
-/// Method: rounds with and without two hostile clients take turns; in each, one client reads and
-/// writes, and its 99th percentile is taken. The medians of the rounds are compared.
+/// Method: rounds alone, beside two friendly clients and beside two hostile ones take turns; in each,
+/// one client reads and writes, and its 99th percentile is taken. The medians of the rounds are
+/// compared. The friendly ones send as much as often, and take processor time, too.
 #[test]
 fn others_hardly_notice() -> Result<()> {
     let _alone = alone();
     let cluster = Cluster::start(1)?;
     let port = cluster.client_port(0);
     TextClient::connect(port)?.set("large", 0, 0, &vec![b'1'; 500_000])?;
-    let rounds = count("ROUNDS", 15, 5);
-    let (mut without, mut with) = (Figures::default(), Figures::default());
+    let hostile: Vec<_> = cases().into_iter().map(|case| case.input).collect();
+    let friendly: Vec<_> = hostile.iter().map(|input| well_formed(input.len())).collect();
+    let mut beside = [("nobody", vec![]), ("friends", friendly), ("enemies", hostile)]
+        .map(|(name, inputs)| (name, inputs, Figures::default()));
     let violations = Violations::default();
-    let all = cases();
-    for round in 0..2 * rounds {
-        let hostile = round % 2 == 1;
-        let stop = AtomicBool::new(false);
-        let begun = Undisturbed::now();
-        let percentile = thread::scope(|scope| {
-            for offset in 0..if hostile { 2 } else { 0 } {
-                let (stop, violations, all) = (&stop, &violations, &all);
-                scope.spawn(move || {
-                    for case in all.iter().cycle().skip(offset * all.len() / 2) {
-                        if stop.load(Ordering::Relaxed) {
-                            return;
+    for _ in 0..count("ROUNDS", 12, 4) {
+        for (name, inputs, figures) in &mut beside {
+            let stop = AtomicBool::new(false);
+            let begun = Undisturbed::now();
+            let percentile = thread::scope(|scope| {
+                for offset in 0..2 {
+                    let (name, inputs, stop, violations) = (&*name, &*inputs, &stop, &violations);
+                    scope.spawn(move || {
+                        for input in inputs.iter().cycle().skip(offset * inputs.len() / 2) {
+                            if stop.load(Ordering::Relaxed) {
+                                return;
+                            }
+                            if let Err(error) = send(port, input) {
+                                violations.record(format!("one of the {name}: {error}"));
+                            }
+                            pause();
                         }
-                        if let Err(error) = send(port, &case.input) {
-                            violations.record(format!("{}: {error}", case.name));
-                        }
-                        pause();
-                    }
-                });
-            }
-            let probed = probe(port);
-            stop.store(true, Ordering::Relaxed);
-            probed
-        })?;
-        let figures = if hostile { &mut with } else { &mut without };
-        figures.push_undisturbed(percentile, begun);
+                    });
+                }
+                let probed = probe(port);
+                stop.store(true, Ordering::Relaxed);
+                probed
+            })?;
+            figures.push_undisturbed(percentile, begun);
+        }
     }
     violations.check()?;
-    println!("p99 of a round without: {without}");
-    println!("p99 of a round with:    {with}");
-    let limit = 2 * without.percentile(50).max(TICK);
-    with.judge(50, limit)?;
-    println!("medians {} and {}", millis(without.percentile(50)), millis(with.percentile(50)));
+    for (name, _, figures) in &beside {
+        println!("p99 of a round beside {name}: median {:?}; {figures}", figures.percentile(50));
+    }
+    let [_, (.., friends), (.., enemies)] = &beside;
+    enemies.judge(50, 2 * friends.percentile(50).max(TICK))?;
     cluster.finish()
+}
+
+/// A store that is as long as this, or as short as there are some.
+fn well_formed(len: usize) -> Vec<u8> {
+    let value_len = len.saturating_sub("set friend 0 0 9999\r\n\r\n".len()).clamp(1, 1_000_000);
+    let value = "v".repeat(value_len);
+    format!("set friend 0 0 {value_len}\r\n{value}\r\n").into_bytes()
 }
 
 /// A second of reads and writes, one after the other.
