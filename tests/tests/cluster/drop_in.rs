@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{Process, binary, free_port, wait_for};
+use cluster_tests::{Process, TextClient, binary, free_port, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -143,6 +143,42 @@ fn several_on_one_machine() -> Result<()> {
     said(&second, "already in use; the admin address is 127.0.0.1:")?;
     second.signal(Signal::SIGINT)?;
     ensure!(second.wait(SOON)?.code() == Some(0), "{}", second.output()?);
+    Ok(())
+}
+
+/// Method: two clients where two may be. The third is told so; or, where memcached would let it wait,
+/// is answered when one of them has gone, and the wait is counted.
+#[test]
+fn one_client_too_many_is_told_or_waits() -> Result<()> {
+    for waits in [false, true] {
+        let (dir, port) = (tempfile::tempdir()?, free_port()?);
+        let mode = if waits { "no_maxconns_fast" } else { "maxconns_fast" };
+        let words = ["-c", "2", "-o", mode, "-p", &port.to_string()];
+        let _node = start(dir.path(), &words, &[])?;
+        let mut one = wait_for("the node", SOON, || Ok(TextClient::connect(port)?))?;
+        let two = TextClient::connect(port)?;
+        let mut three = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        three.write_all(b"version\r\nquit\r\n")?;
+        let mut reply = String::new();
+        if waits {
+            wait_for("the wait to be counted", SOON, || {
+                let stats = one.stats()?;
+                let [waits, open] =
+                    ["listen_disabled_num", "curr_connections"].map(|name| stats.get(name));
+                let right = waits.is_some_and(|n| n == "1") && open.is_some_and(|n| n == "2");
+                ensure!(right, "{waits:?} waits, {open:?} connections");
+                Ok(())
+            })?;
+            three.set_read_timeout(Some(Duration::from_millis(100)))?;
+            ensure!(three.read_to_string(&mut reply).is_err(), "answered: {reply:?}");
+            three.set_read_timeout(Some(SOON))?;
+            drop(two);
+        }
+        // The end may come as a reset: it has sent what nobody has read.
+        let ended = three.read_to_string(&mut reply);
+        let want = if waits { "VERSION " } else { "ERROR Too many open connections\r\n" };
+        ensure!(reply.starts_with(want), "{reply:?} {ended:?}");
+    }
     Ok(())
 }
 
