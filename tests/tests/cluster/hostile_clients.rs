@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{Cluster, Figures, TextClient, Undisturbed, Violations, alone, count, pause};
+use cluster_tests::{
+    Cluster, ClusterOptions, Figures, TextClient, Undisturbed, Violations, alone, count, pause,
+};
 
 /// What has to come back, on a connection that then sends no more.
 enum Want {
@@ -56,11 +58,14 @@ fn each_is_answered_or_closed_and_costs_nothing() -> Result<()> {
 
 /// Method: rounds alone, beside two friendly clients and beside two hostile ones take turns; in each,
 /// one client reads and writes, and its 99th percentile is taken. The medians of the rounds are
-/// compared. The friendly ones send as much as often, and take processor time, too.
+/// compared. The friendly ones send as much as often, and take processor time, too. All are served by
+/// one thread.
 #[test]
 fn others_hardly_notice() -> Result<()> {
     let _alone = alone();
-    let cluster = Cluster::start(1)?;
+    let args = ["--threads", "1"].map(str::to_owned).to_vec();
+    let options = ClusterOptions { nodes: 1, args, ..ClusterOptions::default() };
+    let cluster = Cluster::start_with(options)?;
     let port = cluster.client_port(0);
     TextClient::connect(port)?.set("large", 0, 0, &vec![b'1'; 500_000])?;
     let hostile: Vec<_> = cases().into_iter().map(|case| case.input).collect();
