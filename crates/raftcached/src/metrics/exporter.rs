@@ -211,6 +211,10 @@ fn only_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
         NO_QUEUES,
         ["hot", "warm", "cold", "temporary"].map(|lru| ([("slab", ONLY_CLASS), ("lru", lru)], 0)),
     )?;
+    commands_of_class(metrics, families)
+}
+
+fn commands_of_class(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
     let totals = &metrics.clients.totals;
     let stored = totals.cmd_set.saturating_sub(totals.cas_hits + totals.cas_badval);
     let sample = |command, status, value| {
