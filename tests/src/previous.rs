@@ -78,12 +78,14 @@ fn build(source: &Path, target: &Path) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The packages that `tests/run build` names: dependencies have the same features.
     // Not `--locked`: the lock file has the workspace's own version in it. Offline, it takes no
-    // other dependencies.
+    // other dependencies. Called from here: from below, cargo would find two of `.cargo/config.toml`,
+    // add up their flags, and compile all dependencies with them.
     let built = Command::new(cargo)
         .args(["build", "--offline", "--package", "raftcached", "--package", "cluster-benches"])
-        .args(["--bin", NAME, "--profile", profile])
+        .args(["--bin", NAME, "--profile", profile, "--manifest-path"])
+        .arg(source.join("Cargo.toml"))
         .env("CARGO_TARGET_DIR", target)
-        .current_dir(source)
+        .current_dir(workspace())
         .status()?;
     ensure!(built.success(), "the previous version cannot be built");
     Ok(target.join(profile).join(NAME))
