@@ -15,7 +15,13 @@ import net.spy.memcached.internal.OperationFuture;
 import net.spy.memcached.ops.StatusCode;
 import net.spy.memcached.transcoders.SerializingTranscoder;
 
-/** spymemcached with consistent hashing; what a dead server had to answer goes to the next. */
+/**
+ * spymemcached as it is by default, but that what a dead server had to answer goes to the next.
+ *
+ * Not with consistent hashing: it then draws the next server seven times, and where each time the
+ * dead one is drawn (with its default hash one run of a hundred) asks that, for as long as it is
+ * dead.
+ */
 final class Spymemcached implements Bridge.Client {
     private final MemcachedClient client;
     private final Map<String, Long> tokens = new HashMap<>();
@@ -26,7 +32,7 @@ final class Spymemcached implements Bridge.Client {
         ConnectionFactoryBuilder builder = new ConnectionFactoryBuilder()
                 .setProtocol(binary ? ConnectionFactoryBuilder.Protocol.BINARY
                         : ConnectionFactoryBuilder.Protocol.TEXT)
-                .setLocatorType(ConnectionFactoryBuilder.Locator.CONSISTENT)
+                .setLocatorType(ConnectionFactoryBuilder.Locator.ARRAY_MOD)
                 .setFailureMode(FailureMode.Redistribute)
                 .setMaxReconnectDelay(1)
                 .setOpTimeout(5000)
