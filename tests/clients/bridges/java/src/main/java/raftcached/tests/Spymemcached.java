@@ -18,9 +18,9 @@ import net.spy.memcached.transcoders.SerializingTranscoder;
 /**
  * spymemcached as it is by default, but that what a dead server had to answer goes to the next.
  *
- * Not with consistent hashing: it then draws the next server seven times, and where each time the
- * dead one is drawn (with its default hash one run of a hundred) asks that, for as long as it is
- * dead.
+ * Not with consistent hashing: it then draws the next server seven times (KetamaNodeLocator), and
+ * where each time the dead one is drawn asks that, for as long as it is dead. Its default hash puts
+ * keys that are alike on one server.
  */
 final class Spymemcached implements Bridge.Client {
     private final MemcachedClient client;
